@@ -1,0 +1,56 @@
+# Every target makes its own environment; nothing but Python 3.11 or newer and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ROOMS := src/jepalign theory linear_models simulations simulations/measurements figures
+# In a strict editable install a new file appears only after installing again: the list of files is part of the recipe.
+FILES := $(VENV)/.files
+INSTALL := pyproject.toml constraints.txt $(FILES)
+
+.DEFAULT_GOAL := help
+.PHONY: help report test lint bench simulate clean .FORCE
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("jepalign needs Python 3.11 or newer, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+.FORCE:
+$(FILES): .FORCE | $(BIN)/python
+	@find $(ROOMS) -maxdepth 1 -type f ! -name '*.pyc' ! -name '.*' | LC_ALL=C sort > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(VENV)/.report: $(INSTALL)
+	$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(INSTALL)
+	$(PIP) install -q -c constraints.txt -e '.[torch,test]'
+	@touch $@ $(VENV)/.report
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) install -q -c constraints.txt -e '.[torch,test,dev]'
+	@touch $@
+
+report: $(VENV)/.report  ## build/report: the HTML page, the PDF, the .tex and the figures
+	$(BIN)/jepalign report --out build/report
+
+test: $(VENV)/.test  ## every test (installs torch)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.dev  ## ruff and pyright, strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.test  ## seconds: imports, help, verification, solvers
+	$(BIN)/python benchmarks/startup.py
+
+simulate: $(VENV)/.test  ## repeat the committed experiments at paper scale
+	$(BIN)/jepalign simulate --scale paper --out simulations/measurements
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
