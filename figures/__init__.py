@@ -1,0 +1,1 @@
+"""Publication figures, drawn from predictions and stored measurements; no torch needed."""
