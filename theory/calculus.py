@@ -172,11 +172,6 @@ class Form:
         )
         return f"<{self.rows}x{self.columns}: {' + '.join(parts)}>"
 
-    @property
-    def is_zero(self) -> bool:
-        """Whether every coefficient vanishes identically as a rational function of the scalars."""
-        return all(sp.cancel(c) == 0 for c in self.terms.values())
-
     def scaled(self, factor: sp.Expr) -> "Form":
         """Multiply by a scalar."""
         return Form(self.rows, self.columns, {t: factor * c for t, c in self.terms.items()} if factor != 0 else {})
@@ -421,7 +416,28 @@ def rules_of(left: Any, right: Any) -> tuple[Rule, ...]:
         raise CalculusError(f"{left} = {right} cannot be read as a rule: its left side is a scalar")
     target = target.scaled(1 / coefficient)
     rule, mirrored = Rule(word, target), Rule(_transposed(word), target.transpose())
-    return (rule,) if mirrored.pattern == rule.pattern else (rule, mirrored)
+    # The transpose of AB = BA for symmetric letters is BA = AB, which would undo it.
+    undoes = set(target.terms) == {((), mirrored.pattern)}
+    return (rule,) if undoes or mirrored.pattern == rule.pattern else (rule, mirrored)
+
+
+def completed(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Add what rules say once the letters in them are themselves rewritten.
+
+    Σ = I turns PWΣWᵀ = K into PWWᵀ = K, and Pᵀ = P turns PᵀP = αWWᵀ into P² = αWWᵀ; without the second form a word that
+    was rewritten by the first rule would no longer match the second.
+    """
+    images: dict[Letter, Word] = {}
+    for rule in rules:
+        words = list(rule.replacement.terms.items())
+        if len(rule.pattern) == 1 and len(words) == 1 and words[0][1] == 1 and not words[0][0][0]:
+            images[rule.pattern[0]] = words[0][0][1]
+    found = list(rules)
+    for rule in rules:
+        pattern = tuple(new for letter in rule.pattern for new in images.get(letter, (letter,)))
+        if pattern and pattern != rule.pattern and len(rule.pattern) > 1:
+            found.append(Rule(pattern, rule.replacement))
+    return tuple(found)
 
 
 def _find(pattern: Word, word: Word) -> int:
@@ -480,6 +496,8 @@ def _rewrite_word(word: Word, rows: Any, columns: Any, rules: Sequence[Rule], *,
                 result = rule.replacement.times(rest).trace()
                 if exchange and not all(_word_order(_only(t)) < _word_order(_cyclic(word)) for t in result.terms):
                     continue  # under a trace an exchange can lead back to where it came from
+                if set(result.terms) == {((_cyclic(word),), ())}:
+                    continue  # an exchange that a rotation or a transposition undoes
                 return result
         elif (at := _find(rule.pattern, word)) >= 0:
             if exchange and _is_spectral(rule.pattern[0]) and not _is_spectral(rule.pattern[-1]):
@@ -637,7 +655,12 @@ def _mentions(word: Word, direction: Letter) -> bool:
     return direction in word or direction.flip() in word
 
 
-def equal(left: Any, right: Any, rules: Sequence[Rule] = ()) -> bool:
-    """Decide left = right for the listed rules and the given ones. True is a proof; False is not a refutation."""
-    difference = normal(left, rules).minus(normal(right, rules))
-    return reduced(difference, rules).is_zero
+def equal(
+    left: Any, right: Any, rules: Sequence[Rule] = (), values: Mapping[sp.Symbol, sp.Expr] | None = None
+) -> bool:
+    """Decide left = right for the listed rules and the given ones. True is a proof; False is not a refutation.
+
+    ``values`` are scalar equations, letter = expression, put into the coefficients at the end.
+    """
+    difference = reduced(normal(left, rules).minus(normal(right, rules)), rules)
+    return all(sp.expand(sp.cancel(c.subs(values or {}))) == 0 for c in difference.terms.values())

@@ -1,0 +1,9 @@
+"""The map: how a predictor and a stop-gradient repel (results 2.0 to 2.5).
+
+``dictionary`` holds the correspondence between predictors and uniformity functionals, ``entries`` its lines one by one,
+``force`` the split of the force, its sign and its equivalence to negatives, ``power`` what the repulsion delivers.
+"""
+
+from jepalign.theory.implicit_uniformity import dictionary, entries
+
+THEOREMS = (*dictionary.THEOREMS, *entries.THEOREMS)
