@@ -115,12 +115,15 @@ class _Printer(LatexPrinter):
 
 
 def _frobenius(argument: Any) -> Any:
-    """Return X if the argument of a trace is XᵀX or XXᵀ for a single letter or an explicit sum X."""
-    if isinstance(argument, sp.MatMul) and len(argument.args) == 2:
-        left, right = argument.args
-        if left == right.T:
-            return left if isinstance(right, sp.Transpose) else right
-    return None
+    """Return X if the argument of a trace is a product XᵀX, or XXᵀ (then the untransposed factor)."""
+    if not isinstance(argument, sp.MatMul) or len(argument.args) % 2:
+        return None
+    half = len(argument.args) // 2
+    left, right = sp.MatMul(*argument.args[:half]), sp.MatMul(*argument.args[half:])
+    if left.doit() != right.T.doit():
+        return None
+    first = right.doit()
+    return left.doit() if isinstance(first, sp.Transpose) else first
 
 
 _PRINTER = _Printer({"mul_symbol": None, "fold_short_frac": False})

@@ -1,9 +1,9 @@
 """The map: how a predictor and a stop-gradient repel (results 2.0 to 2.5).
 
 ``dictionary`` holds the correspondence between predictors and uniformity functionals, ``entries`` its lines one by one,
-``force`` the split of the force, its sign and its equivalence to negatives, ``power`` what the repulsion delivers.
+``force`` the split of the force, the negatives it is equivalent to and its sign, ``power`` what the repulsion delivers.
 """
 
-from jepalign.theory.implicit_uniformity import dictionary, entries
+from jepalign.theory.implicit_uniformity import dictionary, entries, force, power
 
-THEOREMS = (*dictionary.THEOREMS, *entries.THEOREMS)
+THEOREMS = (*dictionary.THEOREMS, *entries.THEOREMS, *force.THEOREMS, *power.THEOREMS)
