@@ -1,0 +1,137 @@
+"""Stored measurements: arrays, and a table of rows that say what was predicted and what was observed."""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepalign.errors import InputError
+from jepalign.storage import output_directory, write_json, written_whole
+
+COLUMNS = ("experiment", "architecture", "predicted", "observed", "error", "criterion", "verdict", "file")
+VERDICTS = ("holds", "fails")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The result of one experiment.
+
+    Attributes
+    ----------
+    name : str
+        In kebab-case; the files are NAME.npz and NAME.json.
+    arrays : dict of str to ndarray
+        Plain arrays: numbers or text, no objects.
+    rows : list of dict
+        One claim each, with the keys ``COLUMNS``; ``verdict`` is "holds" or "fails". A number may be None where a run
+        left none.
+    criterion : str
+        What decides the verdicts, in words.
+    provenance : dict
+        Command, seed, device, date, versions and commit (:func:`jepalign.storage.provenance`).
+
+    Raises
+    ------
+    InputError
+        If the name is not a plain file name, an array holds objects, or a row lacks a column or has another verdict.
+    """
+
+    name: str
+    arrays: dict[str, np.ndarray]
+    rows: list[dict[str, Any]]
+    criterion: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        for key, values in self.arrays.items():
+            if values.dtype.hasobject:
+                raise InputError(f"arrays[{key!r}]", values.dtype, "must hold numbers or text, not Python objects")
+        for index, row in enumerate(self.rows):
+            if set(row) != set(COLUMNS):
+                raise InputError(f"rows[{index}]", sorted(row), f"must have the columns {', '.join(COLUMNS)}")
+            if row["verdict"] not in VERDICTS:
+                raise InputError(
+                    f"rows[{index}]['verdict']", repr(row["verdict"]), f"must be one of {', '.join(VERDICTS)}"
+                )
+
+
+def save(measurement: Measurement, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write NAME.npz and NAME.json into ``directory``, each whole or not at all, and return their paths.
+
+    The archive holds no pickled objects. Numbers in JSON that are not finite are written as null.
+
+    Raises
+    ------
+    InputError
+        If ``directory`` is a file or cannot be written to.
+    """
+    folder = output_directory(directory, "directory")
+    arrays, table = folder / f"{measurement.name}.npz", folder / f"{measurement.name}.json"
+    with written_whole(arrays) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **measurement.arrays)
+    parts = {
+        "name": measurement.name,
+        "rows": measurement.rows,
+        "criterion": measurement.criterion,
+        "provenance": measurement.provenance,
+    }
+    return arrays, write_json(table, _plain(parts))
+
+
+def load(name: str, directory: str | os.PathLike[str] | None = None) -> Measurement:
+    """Read a measurement from ``directory``, by default from those that ship with the package.
+
+    Raises
+    ------
+    InputError
+        If it is not there; the message names the command that makes it. Also if its files cannot be read.
+    """
+    _check_name(name)
+    folder: Traversable = files("jepalign.simulations") / "measurements" if directory is None else Path(directory)
+    arrays_file, table_file = folder / f"{name}.npz", folder / f"{name}.json"
+    for file in (arrays_file, table_file):
+        if not file.is_file():
+            where = str(folder) if directory is not None else "the measurements of the package"
+            raise InputError(
+                "name", name, f"has no file {file.name} in {where}; make it with: jepalign simulate {name} --out DIR"
+            )
+    try:
+        with arrays_file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        parts = json.loads(table_file.read_text(encoding="utf-8"))
+        return Measurement(
+            name=parts["name"],
+            arrays=arrays,
+            rows=parts["rows"],
+            criterion=parts["criterion"],
+            provenance=parts["provenance"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as problem:
+        raise InputError(
+            "name", name, f"has damaged files ({problem}); make them with: jepalign simulate {name} --out DIR"
+        ) from problem
+
+
+def _check_name(name: str) -> None:
+    if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
+        raise InputError("name", repr(name), "must be letters, digits and hyphens")
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` in JSON's types: NumPy scalars and arrays as Python's, numbers that are not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
