@@ -57,7 +57,7 @@ class _Printer(LatexPrinter):
         if norm is not None:
             return rf"\lVert {self._print(norm)} \rVert^{{2}}"
         inner = self._print(node.arg)
-        simple = not isinstance(node.arg, sp.MatAdd) and not inner.startswith("-")
+        simple = r"\left(" not in inner and not isinstance(node.arg, sp.MatAdd) and not inner.startswith("-")
         return rf"\operatorname{{tr}} {inner}" if simple else rf"\operatorname{{tr}}\left({inner}\right)"
 
     def _print_Determinant(self, node: Any) -> str:

@@ -1,0 +1,301 @@
+"""The command line. A room is imported when a command needs it, so that ``jepalign --help`` stays instant."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jepalign.errors import InputError
+
+app = typer.Typer(
+    name="jepalign",
+    help=(
+        "Proves, solves, measures and draws what joint-embedding prediction (JEPA, BYOL, SimSiam) and contrastive learning "
+        "have in common.\n\n"
+        "Start with [bold]jepalign verify[/bold] (every result proved, every false sibling refused), then "
+        "[bold]jepalign explain dictionary[/bold], then [bold]jepalign report --out build/report[/bold].\n\n"
+        "Exit codes: 0 done; 1 something that was checked does not hold; 2 the input is wrong."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+Names = Annotated[list[str] | None, typer.Argument(help="Names in kebab-case; all of them if none is given.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Directory to write to; made if need be.", show_default=False)]
+
+
+def _console(*, stderr: bool = False) -> Any:
+    """Return a console as wide as the terminal, or wide enough for a table where there is none (a pipe, a file)."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=140)
+
+
+@contextmanager
+def _progress(what: str) -> Generator[Callable[[int, int, str], None], None, None]:
+    """Yield a function (done, total, message) that shows a bar on standard error once two seconds have passed."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = _console(stderr=True)
+    started = time.monotonic()
+    columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn())
+    bar = Progress(*columns, TextColumn("[dim]{task.fields[message]}"), console=console, transient=True)
+    task = bar.add_task(what, total=None, message="", start=True)
+    shown = False
+
+    def report(done: int, total: int, message: str) -> None:
+        nonlocal shown
+        if not shown and time.monotonic() - started > 1.0:
+            bar.start()
+            shown = True
+        bar.update(task, completed=done, total=total, message=message)
+
+    try:
+        yield report
+    finally:
+        if shown:
+            bar.stop()
+
+
+def _say(text: str) -> None:
+    """Write a line for people to standard error; standard output is for results."""
+    typer.echo(text, err=True)
+
+
+def _wrote(paths: Sequence[Path]) -> None:
+    for path in paths:
+        _say(f"wrote {path}")
+
+
+def _emit_json(data: Any, target: str) -> None:
+    from jepalign.storage import output_directory, write_json
+
+    if target == "-":
+        typer.echo(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))
+        return
+    path = Path(target)
+    if path.is_dir():
+        raise InputError("json", target, "must be a file or -, but it is a directory")
+    output_directory(path.parent, "json")
+    _wrote([write_json(path, data)])
+
+
+@app.command()
+def verify(
+    names: Names = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the whole findings as JSON; - is standard output.", metavar="FILE")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes to use.")] = 1,
+    examples: Annotated[
+        int | None,
+        typer.Option(help="Draw this many admissible instances of each result and evaluate its conclusions exactly."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random instances.")] = 0,
+) -> None:
+    """Prove every result, refuse every false sibling, and show every assumption necessary.
+
+    Exits with 1 unless every result is proved (or proved with citations), every sibling is refused with a counterexample and
+    every witness of necessity holds.
+
+    Example: jepalign verify dictionary power-identity --json -
+    """
+    from jepalign import verification
+    from jepalign.theory.catalogue import select
+
+    chosen = [theorem.name for theorem in select(names or [])]
+    with _progress("verifying") as report:
+        reports = verification.verify_all(chosen, jobs=jobs, seed=seed, progress=report)
+    data = verification.as_json(reports)
+    failed = not all(r.stands for r in reports)
+    _print_verification(reports, to_stderr=json_file == "-")
+    if examples is not None:
+        with _progress("drawing instances") as report:
+            found: list[dict[str, Any]] = []
+            for done, name in enumerate(chosen, start=1):
+                found.append(verification.run_examples(name, examples, seed))
+                report(done, len(chosen), name)
+        data["examples"] = found
+        failed |= any(entry["failure"] for entry in found)
+        evaluated = sum(entry["evaluated"] for entry in found)
+        _say(f"{evaluated} conclusions evaluated exactly on random instances, worst deviation " + _worst(found))
+    if json_file is not None:
+        _emit_json(data, json_file)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _worst(found: Sequence[dict[str, Any]]) -> str:
+    failures = [f"{entry['name']}: {entry['failure']}" for entry in found if entry["failure"]]
+    return "; ".join(failures) or "0"
+
+
+def _print_verification(reports: Sequence[Any], *, to_stderr: bool) -> None:
+    from rich.table import Table
+
+    from jepalign import verification
+
+    console = _console(stderr=to_stderr)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("result", "verdict", "established", "siblings refused", "assumptions necessary", "ms"):
+        table.add_column(column, justify="right" if column == "ms" else "left", overflow="fold")
+    for r in reports:
+        methods = ", ".join(f"{count} {method}" for method, count in verification.count_methods([r]).items())
+        table.add_row(
+            r.name,
+            f"[green]{r.verdict}" if r.stands else f"[red]{r.verdict}",
+            methods,
+            f"{sum(s.refused for s in r.siblings)}/{len(r.siblings)}",
+            f"{sum(not n.problem for n in r.necessity)}/{len(r.assumptions)}",
+            f"{1000 * r.seconds:.0f}",
+        )
+    console.print(table)
+    for r in reports:
+        for problem in _problems(r):
+            console.print(f"[red]{r.name}[/red]: {problem}", highlight=False, markup=True)
+    console.print(verification.summary(reports), highlight=False)
+
+
+def _problems(report: Any) -> list[str]:
+    from rich.markup import escape
+
+    found = [f"step not proved ({s.outcome}): {s.claim} {s.detail}" for s in report.steps if s.outcome != "proved"]
+    found += [f"sibling {s.name} was not refused: {s.counterexample}" for s in report.siblings if not s.refused]
+    found += [f"witness for {n.assumption}: {n.problem}" for n in report.necessity if n.problem]
+    return [escape(text) for text in (*found, *report.problems)]
+
+
+@app.command()
+def explain(name: Annotated[str, typer.Argument(help="One result, for example dictionary.")]) -> None:
+    """Explain one result: statement, assumptions, the nearest false belief, and a few lines of Python that show it."""
+    from jepalign.explanation import explain as explained
+    from jepalign.theory.catalogue import find
+
+    _console().print(explained(find(name)), highlight=False)
+
+
+@app.command()
+def derive(names: Names = None, out: Out = Path("build/derivations")) -> None:
+    """Write the derivations: LaTeX to paste, a page to read, a PDF."""
+    from jepalign.derivations import write_derivations
+    from jepalign.storage import output_directory
+    from jepalign.theory.catalogue import select
+
+    chosen = [theorem.name for theorem in select(names or [])]
+    with _progress("deriving") as report:
+        paths = write_derivations(chosen, output_directory(out), progress=report)
+    _wrote(paths)
+
+
+@app.command()
+def figures(
+    names: Names = None,
+    out: Out = Path("build/figures"),
+    venue: Annotated[str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr: sets column width and type size.")] = "neurips",
+) -> None:
+    """Draw the publication figures, each with its data (.csv) and its caption (.tex), as PDF and PNG."""
+    from jepalign.figures import export
+
+    with _progress("drawing") as report:
+        paths = export(names or [], out, venue, progress=report)
+    _wrote(paths)
+
+
+@app.command()
+def simulate(
+    names: Names = None,
+    out: Out = Path("build/measurements"),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    scale: Annotated[str, typer.Option(help="quick (seconds) or paper (what the committed results were made with).")] = "quick",
+    seed: Annotated[int, typer.Option(help="Seed of data views, weights and batches.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a criterion fails.")] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Do not run: tabulate stored measurements (in --out if it has them).")
+    ] = False,
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the rows as JSON; - is standard output.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Train deep encoders and hold them against the predictions (needs PyTorch).
+
+    A criterion that fails is a result and exits with 0, unless --strict is given.
+    """
+    from jepalign import measurements, simulations
+
+    chosen = list(names or simulations.EXPERIMENTS)
+    for name in chosen:
+        simulations.find(name)
+    found: list[measurements.Measurement] = []
+    if summary:
+        found = [measurements.load(name, out if (out / f"{name}.npz").exists() else None) for name in chosen]
+    else:
+        from jepalign.storage import output_directory
+
+        directory = output_directory(out)
+        for name in chosen:
+            with _progress(name) as report:
+                measured = simulations.run(name, device=device, scale=scale, seed=seed, progress=report)
+            found.append(measured)
+            _wrote(measurements.save(measured, directory))
+    rows = [row for measured in found for row in measured.rows]
+    _print_rows(rows, to_stderr=json_file == "-")
+    if json_file is not None:
+        _emit_json({"rows": rows}, json_file)
+    raise typer.Exit(1 if strict and any(row["verdict"] != "holds" for row in rows) else 0)
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], *, to_stderr: bool) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ("experiment", "architecture", "predicted", "observed", "error", "verdict")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        cells = [f"{row[c]:.6g}" if isinstance(row[c], float) else str(row[c]) for c in columns]
+        table.add_row(*cells)
+    console = _console(stderr=to_stderr)
+    console.print(table)
+    held = sum(row["verdict"] == "holds" for row in rows)
+    console.print(f"{held} of {len(rows)} criteria hold", highlight=False)
+
+
+@app.command()
+def report(
+    out: Out = Path("build/report"),
+    venue: Annotated[str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr, for the figures.")] = "neurips",
+) -> None:
+    """Write everything: one self-contained page with derivations, verification table and figures; PDF and LaTeX beside it."""
+    from jepalign.report import write_report
+    from jepalign.storage import output_directory
+
+    with _progress("report") as progress:
+        paths = write_report(output_directory(out), venue=venue, progress=progress)
+    _wrote(paths)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from jepalign import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as problem:
+        _say(f"error: {problem}")
+        sys.exit(2)
