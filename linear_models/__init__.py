@@ -1,1 +1,39 @@
 """What the theory predicts for linear encoders: views, objectives, closed forms and a reference integrator."""
+
+from jepalign.linear_models.conservation import balance, discrete_drift
+from jepalign.linear_models.contrastive import SpectralContrastive
+from jepalign.linear_models.dictionary import DICTIONARY, SpectralPredictor
+from jepalign.linear_models.flow import Law, Path, Status, integrate
+from jepalign.linear_models.implicit_uniformity import (
+    ModeForces,
+    PowerGap,
+    effective_coefficient,
+    mode_forces,
+    power_gap,
+)
+from jepalign.linear_models.jepa import Gradient, LinearJEPA
+from jepalign.linear_models.objectives import Forces, ImplicitUniformity
+from jepalign.linear_models.views import Modes, ViewPair
+
+__all__ = [
+    "DICTIONARY",
+    "Forces",
+    "Gradient",
+    "ImplicitUniformity",
+    "Law",
+    "LinearJEPA",
+    "ModeForces",
+    "Modes",
+    "Path",
+    "PowerGap",
+    "SpectralContrastive",
+    "SpectralPredictor",
+    "Status",
+    "ViewPair",
+    "balance",
+    "discrete_drift",
+    "effective_coefficient",
+    "integrate",
+    "mode_forces",
+    "power_gap",
+]

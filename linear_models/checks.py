@@ -35,7 +35,7 @@ def matrix(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) ->
 
 
 def rate(name: str, value: float, *, positive: bool = False, infinite: bool = False) -> float:
-    """Return ``value`` as a float at least 0 (∞ only if ``infinite``, 0 not if ``positive``) or raise ``InputError``."""
+    """Return a number at least 0 as a float (∞ only if ``infinite``, 0 unless ``positive``) or raise ``InputError``."""
     try:
         number = float(value)
     except (TypeError, ValueError) as problem:

@@ -1,0 +1,48 @@
+"""Chapter 1, the contrastive side: the spectral contrastive loss of a linear encoder."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jepalign.linear_models.objectives import Descent, Forces, symmetric
+
+
+@dataclass(frozen=True)
+class SpectralContrastive(Descent):
+    """The spectral contrastive loss L = −2 E z·z⁺ + E(z·z⁻)² and its descent Ẇ = −∇L − ηW.
+
+    z = Wx and z⁺ = Wy are the embeddings of the two views, z⁻ that of the target view of another sample, so that
+    L = −2 tr WΣ_yxWᵀ + tr WΣ_xWᵀWΣ_yWᵀ. Only the symmetric part of Σ_yx is seen.
+
+    Attributes
+    ----------
+    views : ViewPair
+        Any views.
+    weight_decay : float
+        η ≥ 0. The loss is without it.
+
+    Notes
+    -----
+    HaoChen, Wei, Gaidon & Ma 2021; time is that of the raw gradient: a mode is logistic in w² at rate 8λ.
+    """
+
+    def loss(self, encoder: ArrayLike) -> float:
+        """Return L(W) for W of shape (k, d)."""
+        W = self._encoder(encoder)
+        views = self.views
+        positives = np.sum(W @ views.cross * W)
+        negatives = np.sum((W @ views.context @ W.T) * (W @ views.target @ W.T))
+        return float(negatives - 2 * positives)
+
+    def forces(self, encoder: ArrayLike) -> Forces:
+        """Return attraction 4WC, C the symmetric part of Σ_yx, explicit repulsion −2(Φ_xWΣ_y + Φ_yWΣ_x) and decay."""
+        W = self._encoder(encoder)
+        views = self.views
+        context, target = W @ views.context, W @ views.target
+        return Forces(
+            attraction=4 * W @ symmetric(views.cross),
+            implicit_repulsion=np.zeros_like(W),
+            explicit_repulsion=-2 * (context @ W.T @ target + target @ W.T @ context),
+            decay=-self.weight_decay * W,
+        )
