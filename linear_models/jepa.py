@@ -77,11 +77,8 @@ class LinearJEPA:
         rate("weight_decay", self.weight_decay)
         if self.ema_rate is not None:
             rate("ema_rate", self.ema_rate, infinite=True)
-        if self.predictor is not None:
-            if self.predictor_rate != 1:
-                raise InputError(
-                    "predictor_rate", self.predictor_rate, "has no meaning for a predictor that is not learnt"
-                )
+        if self.predictor is not None and self.predictor_rate != 1:
+            raise InputError("predictor_rate", self.predictor_rate, "has no meaning for a predictor that is not learnt")
         if self.force not in ("byol", "residual"):
             raise InputError("force", repr(self.force), "must be 'byol' or 'residual'")
 

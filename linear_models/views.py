@@ -48,8 +48,8 @@ class ViewPair:
     ------
     InputError
         If a matrix is not finite, not square, or of another size than the context's; if a covariance is not symmetric
-        or not positive semidefinite; if the joint covariance of (x, y) is not, which is to say that two directions violate
-        Cauchy–Schwarz. Violations below 1e-10, relative to standard deviations, are taken for rounding.
+        or not positive semidefinite; if the joint covariance of (x, y) is not, which is to say that two directions
+        violate Cauchy–Schwarz. Violations below 1e-10, relative to standard deviations, are taken for rounding.
     """
 
     context: Array
@@ -107,7 +107,7 @@ class ViewPair:
 
     @classmethod
     def additive_noise(cls, signal: ArrayLike, noise: ArrayLike) -> Self:
-        """Return x = u + ξ, y = u + ξ′ with independent parts, Cov u = ``signal`` and Cov ξ = Cov ξ′ = ``noise``, (d, d).
+        """Return x = u + ξ, y = u + ξ′: independent parts, Cov u = ``signal`` and Cov ξ = Cov ξ′ = ``noise``, (d, d).
 
         Raises
         ------
@@ -154,7 +154,10 @@ class ViewPair:
         They are the singular values of Σ_y^{−1/2}Σ_yxΣ_x^{−1/2}. Directions without variance are left out of the
         inverse and have correlation 0; rounding above 1 is cut off.
         """
-        whitened = _inverse_root(self.target) @ self.cross @ _inverse_root(self.context)
+        # In units of standard deviations, which changes no correlation, but how much rounding the whitening amplifies.
+        units = [_units(np.diag(value)) for value in (self.context, self.target)]
+        context, target = (v / np.outer(u, u) for v, u in zip((self.context, self.target), units, strict=True))
+        whitened = _inverse_root(target) @ (self.cross / np.outer(units[1], units[0])) @ _inverse_root(context)
         return np.minimum(np.linalg.svd(whitened, compute_uv=False), 1.0)
 
     def modes(self) -> Modes:
@@ -214,22 +217,25 @@ def _correlation(name: str, value: Array) -> Array:
     variances = np.diag(value)
     if variances.min() < 0:
         raise InputError(name, f"matrix with the variance {variances.min():.3g}", "must be positive semidefinite")
-    deviations = np.sqrt(variances)
     if (np.abs(value[variances == 0]) > ROUNDING * np.abs(value).max()).any():
         raise InputError(name, "matrix with the variance 0 beside a covariance", "must be positive semidefinite")
-    units = np.where(deviations > 0, deviations, 1.0)
-    return value / units[:, None] / units
+    units = _units(variances)
+    return value / np.outer(units, units)
+
+
+def _units(variances: Array) -> Array:
+    """Return standard deviations, and 1 where there is no variance."""
+    return np.sqrt(np.where(variances > 0, variances, 1.0))
 
 
 def _check_joint(context: Array, target: Array, cross: Array) -> None:
     """Refuse a cross-covariance that no pair of views with these covariances can have."""
-    deviations = [np.sqrt(np.diag(value)) for value in (context, target)]
-    bound = np.outer(deviations[1], deviations[0])
+    units = [_units(np.diag(value)) for value in (context, target)]
+    bound = np.sqrt(np.outer(np.diag(target), np.diag(context)))
     scale = ROUNDING * np.abs(cross).max(initial=0.0)
     if (np.abs(cross) > bound * (1 + ROUNDING) + scale * (bound == 0)).any():
         i, j = np.unravel_index(np.argmax(np.abs(cross) - bound), cross.shape)
         _refuse(cross[i, j], context[j, j], target[i, i])
-    units = [np.where(values > 0, values, 1.0) for values in deviations]
     joint = np.block([[context, cross.T], [cross, target]]) / np.outer(np.concatenate(units), np.concatenate(units))
     values, vectors = np.linalg.eigh(joint)
     if values[0] < -ROUNDING * len(joint):
