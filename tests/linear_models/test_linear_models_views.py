@@ -55,7 +55,7 @@ def test_the_reported_mode_does_violate_cauchy_schwarz() -> None:
 
 
 def test_rounding_is_not_refused() -> None:
-    # ρ = 1 exactly: the joint covariance is singular, and its smallest eigenvalue is a rounding of either sign. In units
+    # ρ = 1 exactly: the joint covariance is singular, and its smallest eigenvalue is rounding of either sign. In units
     # of its own standard deviations this sample has a condition number below 10, whatever the units of its columns.
     generator = np.random.default_rng(0)
     for size in range(1, 9):
