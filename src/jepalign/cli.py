@@ -47,16 +47,16 @@ def _progress(what: str) -> Generator[Callable[[int, int, str], None], None, Non
     console = _console(stderr=True)
     started = time.monotonic()
     columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn())
-    bar = Progress(*columns, TextColumn("[dim]{task.fields[message]}"), console=console, transient=True)
-    task = bar.add_task(what, total=None, message="", start=True)
+    bar = Progress(*columns, TextColumn("[dim]{task.fields[message]}"), console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(what, total=1, message="")
     shown = False
 
     def report(done: int, total: int, message: str) -> None:
         nonlocal shown
+        bar.update(task, completed=done, total=total, message=message)
         if not shown and time.monotonic() - started > 1.0:
             bar.start()
             shown = True
-        bar.update(task, completed=done, total=total, message=message)
 
     try:
         yield report
