@@ -113,7 +113,7 @@ def integrate(
     rtol: float = 1e-10,
     atol: float = 1e-12,
     conserved: Mapping[str, Law] | None = None,
-    max_evaluations: int = 1_000_000,
+    max_evaluations: int = 200_000,
 ) -> Path:
     """Integrate an autonomous flow from time 0 and return its states at ``times``.
 
@@ -184,6 +184,9 @@ def integrate(
         for end in ends:
             if end > now:
                 try:
+                    if not np.isfinite(derivative(now, flat)).all():
+                        # Nothing to choose a step by; SciPy would look for one forever.
+                        raise _StoppedError(Status.DIVERGED)
                     done = solve_ivp(derivative, (now, end), flat, method=method, rtol=rtol, atol=atol, first_step=step)
                 except _StoppedError as stop:
                     status = stop.status
@@ -197,7 +200,7 @@ def integrate(
                 step = _first_step(float(np.diff(done.t).max()), end, ends)
                 now = float(end)
             reached.append(flat)
-    states = layout.stacked(np.array(reached).reshape(len(reached), -1))
+    states = layout.stacked(np.array(reached).reshape(len(reached), flat.size))
     kept = ends[: len(reached)]
     return Path(
         times=kept,
