@@ -51,8 +51,8 @@ class Instance:
 
     def __str__(self) -> str:
         parts = [f"{symbol}={size}" for symbol, size in self.sizes.items()]
-        parts += [f"{symbol}={value}" for symbol, value in self.scalars.items()]
-        parts += [f"{symbol.name}={matrix_text(value)}" for symbol, value in self.matrices.items()]
+        parts += [f"{plain_name(symbol)}={value}" for symbol, value in self.scalars.items()]
+        parts += [f"{plain_name(symbol)}={matrix_text(value)}" for symbol, value in self.matrices.items()]
         for name, polynomial in self.spectra.items():
             terms = [f"{c}" if n == 0 else f"{c}·s^{n}" for n, c in enumerate(polynomial) if c != 0]
             parts.append(f"{name}(s)={' + '.join(terms) or '0'}")
@@ -77,6 +77,21 @@ def matrix(rows: list[list[Any]]) -> Any:
 def eye(size: int) -> Any:
     """Return the identity of the given size."""
     return fmpq_mat(size, size, [int(i == j) for i in range(size) for j in range(size)])
+
+
+_GREEK = {"sigma": "σ", "lambda": "λ", "rho": "ρ", "alpha": "α", "epsilon": "ε", "eta": "η", "kappa": "κ", "Sigma": "Σ"}
+_ACCENTS = {r"\dot": "\u0307", r"\bar": "\u0304", r"\tilde": "\u0303"}
+
+
+def plain_name(symbol: Any) -> str:
+    """Return a letter's name as plain text: Σ_yx for \\Sigma_{yx}, Ż for \\dot{Z}."""
+    name = str(symbol.name)
+    for accent, mark in _ACCENTS.items():
+        if name.startswith(accent):
+            return name[len(accent) :].strip("{}") + mark
+    name = name.replace("{", "").replace("}", "").replace("\\", "")
+    stem, _, index = name.partition("_")
+    return "_".join(filter(None, (_GREEK.get(stem, stem), index)))
 
 
 def matrix_text(value: Any) -> str:

@@ -36,7 +36,7 @@ _PDF_STYLE = """
 #show math.equation: set text(font: "New Computer Modern Math")
 #show math.equation.where(block: true): set block(above: 0.9em, below: 0.9em)
 #show link: set text(fill: rgb("#1a4b7a"))
-#show raw: set text(size: 8pt)
+#show raw: set text(size: 7.5pt)
 #set table(stroke: none, inset: (x: 4pt, y: 3pt))
 #let statement(kind, title, body) = block(
   width: 100%, inset: 9pt, above: 1.4em, radius: 2pt,
@@ -63,7 +63,7 @@ class _Pdf:
         parts = [
             _PDF_STYLE,
             f"#set document(title: {_typst_string(d.title)}, author: ({', '.join(map(_typst_string, d.authors))},), date: none)",
-            f"#align(center)[#text(size: 17pt, weight: 700)[{title}] \\ #v(2pt) {', '.join(map(_typst_text, d.authors))}]",
+            f"#align(center)[#text(size: 17pt, weight: 700, hyphenate: false)[{title}] \\ #v(2pt) {', '.join(map(_typst_text, d.authors))}]",
             f"#pad(x: 12mm, y: 4mm)[#text(size: 9pt)[{self.inline(d.abstract)}]]",
             '#set heading(numbering: "1.1")',
             outline,
@@ -210,7 +210,7 @@ p { margin: .7rem 0; overflow-wrap: break-word; }
 .equation > .scroll { flex: 1; min-width: 0; text-align: center; }
 .number { color: var(--quiet); font-size: .85rem; }
 .scroll { overflow-x: auto; overflow-y: hidden; padding: .15rem 0; }
-math { font-size: 1.04em; font-family: "STIX Two Math", "Latin Modern Math", "New Computer Modern Math", "Cambria Math", math; }
+math { font-size: 1.12em; font-family: "STIX Two Math", "Latin Modern Math", "New Computer Modern Math", "Cambria Math", math; }
 p math, li math, td math, figcaption math { white-space: nowrap; }
 details.proof { margin: .6rem 0 1rem; padding-left: 1rem; border-left: 1px solid var(--rule); }
 details.proof > summary { cursor: pointer; font-size: .88rem; color: var(--accent); }
@@ -218,6 +218,7 @@ table { border-collapse: collapse; width: 100%; font-size: .8rem; line-height: 1
 th { text-align: left; font-weight: 650; border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--rule); }
 th, td { padding: .3rem .5rem .3rem 0; vertical-align: top; }
 td { border-bottom: 1px solid #eef1f4; overflow-wrap: anywhere; min-width: 4.2rem; }
+table.wide { min-width: 38rem; }
 figure { margin: 1.8rem 0; }
 figure img { width: 100%; height: auto; }
 figcaption { font-size: .84rem; line-height: 1.5; color: #363b42; margin: .4rem 0; }
@@ -228,6 +229,7 @@ pre { overflow-x: auto; background: var(--wash); padding: .8rem; font-size: .85r
   body { display: grid; grid-template-columns: 19rem minmax(0, 1fr); }
   nav { position: sticky; top: 0; height: 100vh; overflow-y: auto; border-right: 1px solid var(--rule); }
   nav details { border: 0; padding: 1.4rem 1.2rem; }
+  nav details::details-content { content-visibility: visible; block-size: auto; }
   main { margin-left: max(2rem, calc((100vw - 19rem - 46rem) / 2 - 6rem)); }
 }
 @media print {
@@ -287,7 +289,7 @@ class _Page:
                 inner.append(f'<li><a href="#{block.label}">{self.inline(block.title)}</a></li>')
         close()
         items = "".join(f"<li>{entry}</li>" for entry in entries)
-        return f'<nav aria-label="Contents"><details open><summary>Contents</summary><ol>{items}</ol></details></nav>'
+        return f'<nav aria-label="Contents"><details><summary>Contents</summary><ol>{items}</ol></details></nav>'
 
     def formula(self, latex: str, *, block: bool) -> str:
         translated = to_typst(latex)
@@ -353,7 +355,8 @@ class _Page:
     def table(self, table: doc.Table) -> str:
         head = "".join(f"<th>{self.inline(cell)}</th>" for cell in table.header)
         rows = "\n".join("<tr>" + "".join(f"<td>{self.inline(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-        body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        kind = ' class="wide"' if len(table.header) > 3 else ""  # scrolls on a phone instead of breaking words
+        body = f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         if not table.caption:
             return body
         name = self.names.name(table.label)
