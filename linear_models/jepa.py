@@ -110,7 +110,7 @@ class LinearJEPA:
             If a shape is wrong, an entry not finite, or the predictor missing or given where it is determined.
         """
         W, P, V = self._arguments(encoder, predictor, target)
-        # Half the square of a norm, not a difference of traces: nothing cancels when the prediction is good.
+        # Half the square of a norm, not a difference of traces, which rounding could make negative.
         return float(np.square(np.hstack((P @ W, -V)) @ self.views.joint_root).sum() / 2)
 
     def gradient(
