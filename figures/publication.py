@@ -1,0 +1,158 @@
+"""A figure as a function of data, and how it becomes four files: what it shows, what it says, and how it was made."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from jepalign.figures.style import COLOURS, Evidence, Page, venue_named
+from jepalign.storage import output_directory, versions, written_whole
+
+PNG_DOTS_PER_INCH = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One thing that is plotted.
+
+    Attributes
+    ----------
+    panel, name : str
+        Together unique in a figure; the artist that shows it has ``gid`` "panel/name".
+    evidence : Evidence
+        How it is known.
+    x, y : ndarray of shape (n,)
+        What is plotted.
+    extra : mapping of str to ndarray of shape (n,)
+        Further columns of the data file.
+    """
+
+    panel: str
+    name: str
+    evidence: Evidence
+    x: np.ndarray
+    y: np.ndarray
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+
+    @property
+    def gid(self) -> str:
+        """The id of the artist that shows it."""
+        return f"{self.panel}/{self.name}"
+
+
+@dataclass(frozen=True, eq=False)
+class FigureData:
+    """All that a figure shows: its series, the numbers its caption quotes, and the files it was read from."""
+
+    series: tuple[Series, ...]
+    numbers: Mapping[str, float]
+    inputs: tuple[Traversable, ...] = ()
+
+    def __getitem__(self, gid: str) -> Series:
+        """Return the series "panel/name"."""
+        return next(series for series in self.series if series.gid == gid)
+
+    def panel(self, panel: str) -> list[Series]:
+        """Return the series of one panel, in order."""
+        return [series for series in self.series if series.panel == panel]
+
+    def table(self) -> str:
+        """Return everything plotted as CSV in long form, every number in its shortest exact form."""
+        extras = list(dict.fromkeys(key for series in self.series for key in series.extra))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["panel", "series", "evidence", "x", "y", *extras])
+        for series in self.series:
+            blank = np.full(len(series.x), "")
+            columns = [series.x, series.y, *(series.extra.get(key, blank) for key in extras)]
+            for values in zip(*(np.asarray(column).tolist() for column in columns), strict=True):
+                writer.writerow([series.panel, series.name, series.evidence.name.lower(), *values])
+        return text.getvalue()
+
+
+class PublicationFigure(Protocol):
+    """A figure as a function of data."""
+
+    name: str
+
+    def compute(self) -> FigureData:
+        """Compute or read all that is shown; ``InputError`` names the command that makes a missing file."""
+        ...
+
+    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+        """Draw it for a venue."""
+        ...
+
+    def caption(self, data: FigureData) -> str:
+        """Return the caption in LaTeX: what is predicted and what is measured, every number computed."""
+        ...
+
+    def alt(self, data: FigureData) -> str:
+        """Return a plain sentence or two for those who cannot see it."""
+        ...
+
+
+def plot(axes: Axes, series: Series, role: str, **options: Any) -> Line2D:
+    """Draw a series, its colour by role and its line by evidence; ``options`` are those of ``Axes.plot``."""
+    chosen: dict[str, Any] = {"color": COLOURS[role], "linestyle": series.evidence.value, "gid": series.gid}
+    if series.evidence is Evidence.MEASURED:
+        chosen |= {"marker": "o", "markeredgewidth": 0.7, "markerfacecolor": "none"}
+    (line,) = axes.plot(series.x, series.y, **{**chosen, **options})
+    return line
+
+
+def number(value: float, digits: int = 3) -> str:
+    r"""Return ``value`` to so many significant digits for LaTeX's mathematics, such as ``1.2\times 10^{-5}``."""
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    if -3 <= int(exponent) < digits + 2:
+        return f"{value:.{max(digits - 1 - int(exponent), 0)}f}"
+    return rf"{mantissa}\times 10^{{{int(exponent)}}}"
+
+
+def export(figure: PublicationFigure, out: str | PathLike[str], venue: str = "neurips") -> list[Path]:
+    """Leave NAME.pdf, NAME.png, NAME.csv (what is plotted) and NAME.tex (the caption) in ``out``: all four or none.
+
+    The same data, versions and venue give the same bytes. PDF and PNG record how they were made, the PDF as keywords.
+
+    Raises
+    ------
+    InputError
+        For an unknown venue, an ``out`` that is a file or cannot be written to, or data that are missing.
+    """
+    spec = venue_named(venue)
+    directory = output_directory(out)
+    data = figure.compute()
+    drawn = figure.draw(data, venue=venue)
+    made = {
+        "command": f"jepalign figures {figure.name} --venue {spec.name} --out DIR",
+        "versions": versions("jepalign", "matplotlib", "numpy", "scipy", "scikit-learn"),
+        "inputs": {path.name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in data.inputs},
+    }
+    record = json.dumps(made, sort_keys=True)
+    tex = f"% {record}\n\\caption{{{figure.caption(data)}}}\n\\label{{fig:{figure.name}}}\n"
+    paths = [directory / f"{figure.name}.{ending}" for ending in ("pdf", "png", "csv", "tex")]
+    with ExitStack() as stack:
+        pdf, png, table, text = (stack.enter_context(written_whole(path)) for path in paths)
+        # Matplotlib would put the time into the PDF; the PNG's Software entry repeats the version without need.
+        description = {"Title": figure.name, "Subject": figure.alt(data), "Keywords": record}
+        drawn.savefig(pdf, format="pdf", metadata={**description, "CreationDate": None})
+        drawn.savefig(
+            png,
+            format="png",
+            dpi=PNG_DOTS_PER_INCH,
+            metadata={"Software": None, "Title": figure.name, "Comment": record},
+        )
+        table.write_text(data.table(), encoding="utf-8", newline="\n")
+        text.write_text(tex, encoding="utf-8", newline="\n")
+    return paths
