@@ -45,7 +45,7 @@ def _imports(file: Path) -> set[str]:
 
 
 def _allowed(module: str, room: str) -> bool:
-    head = module.split(".")[0]
+    head = module.split(".", maxsplit=1)[0]
     if head in sys.stdlib_module_names or module == f"jepalign.{room}" or module.startswith(f"jepalign.{room}."):
         return True
     return any(module == name or module.startswith(f"{name}.") for name in MAY_IMPORT[room])
