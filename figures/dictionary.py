@@ -120,8 +120,8 @@ class Dictionary:
             rf"the tangents of $u$ there are parallel, of slope $\rho - 1$. Without a predictor there is no "
             rf"optimum. Crosses: a predictor learnt by a linear JEPA on whitened digits ($\alpha = 1$, $\eta = "
             rf"{number(DECAY, 1)}$, ${WIDTH}$ dimensions, ${number(numbers['learnt, surviving'], 1)}$ of them alive "
-            rf"at time ${number(TIME, 3)}$) is DirectPred's $g = \sqrt{{s}}$ to within "
-            rf"${number(numbers['learnt, distance'], 1)}$. "
+            rf"at time ${number(TIME, 3)}$) is DirectPred's $g = \sqrt{{s}}$, the largest "
+            rf"difference being ${number(numbers['learnt, distance'], 1)}$. "
             r"The curves are proved, dots and crosses computed; nothing is measured here."
         )
 

@@ -4,6 +4,7 @@ A venue fixes widths and type sizes as its style file has them; a role (an objec
 colour in every figure; a kind of evidence has one line style. Nothing here touches Matplotlib's global state.
 """
 
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,5 +197,12 @@ class Page(Figure):
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
         """Save under the venue's settings, which decide how fonts are embedded."""
-        with mpl.rc_context(settings(self.venue)):
-            super().savefig(*arguments, **options)
+        # Matplotlib's Computer Modern has odd dates in its header, of which fontTools would warn each time.
+        logger = logging.getLogger("fontTools.ttLib.tables._h_e_a_d")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            with mpl.rc_context(settings(self.venue)):
+                super().savefig(*arguments, **options)
+        finally:
+            logger.setLevel(level)

@@ -102,11 +102,12 @@ def crosses(line: Line2D, box: Bbox, axes: Axes) -> bool:
         # Two points draw a line across all axes, more a curve: either way no step is longer than a letter is wide.
         steps = np.linspace(0, 1, 400 if len(vertices) == 2 else 20)[:, None, None]
         vertices = ((1 - steps) * vertices[:-1] + steps * vertices[1:]).reshape(-1, 2)
-    return bool((within(box, vertices) & (within(axes.bbox, vertices) | (not line.get_clip_on()))).any())
+    shown = within(axes.bbox, vertices) | np.array(not line.get_clip_on())
+    return bool(np.any(within(box, vertices) & shown))
 
 
 def within(box: Bbox, points: np.ndarray) -> np.ndarray:
-    return ((points > box.min) & (points < box.max)).all(axis=1)
+    return np.asarray(((points > box.min) & (points < box.max)).all(axis=1))
 
 
 @pytest.mark.parametrize("name", FIGURES)
