@@ -66,9 +66,18 @@ _PREAMBLE = r"""\documentclass{article}
 _ENVIRONMENTS = {"Theorem": "theorem", "Lemma": "lemma", "Common belief": "belief"}
 
 
+_MARKS = {"\u0307": r"\.", "\u0304": r"\=", "\u0303": r"\~"}  # combining accents
+
+
 def escaped(text: str) -> str:
     """Return literal text for LaTeX."""
-    return "".join(_ESCAPES.get(c) or _UNICODE.get(c) or c for c in text)
+    found: list[str] = []
+    for c in text:
+        if c in _MARKS and found:
+            found[-1] = f"{_MARKS[c]}{{{found[-1]}}}"
+        else:
+            found.append(_ESCAPES.get(c) or _UNICODE.get(c) or c)
+    return "".join(found)
 
 
 def _inline(markup: str) -> str:
