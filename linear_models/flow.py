@@ -175,7 +175,7 @@ def integrate(
             raise _StoppedError(Status.DIVERGED)
         return found
 
-    flat, now, step = layout.flat(parts), 0.0, None
+    flat, now = layout.flat(parts), 0.0
     reached: list[Array] = []
     status = Status.FINISHED
     largest = max(1.0, np.abs(flat).max(initial=0.0))
@@ -187,7 +187,7 @@ def integrate(
                     if not np.isfinite(derivative(now, flat)).all():
                         # Nothing to choose a step by; SciPy would look for one forever.
                         raise _StoppedError(Status.DIVERGED)
-                    done = solve_ivp(derivative, (now, end), flat, method=method, rtol=rtol, atol=atol, first_step=step)
+                    done = solve_ivp(derivative, (now, end), flat, method=method, rtol=rtol, atol=atol)
                 except _StoppedError as stop:
                     status = stop.status
                     break
@@ -196,8 +196,6 @@ def integrate(
                     grown = not np.isfinite(flat).all() or np.abs(flat).max() > GROWTH * largest
                     status = Status.DIVERGED if grown else Status.STEP_LIMIT
                     break
-                # The last step was cut short by the end of the interval; the longest is the better guess for the next.
-                step = _first_step(float(np.diff(done.t).max()), end, ends)
                 now = float(end)
             reached.append(flat)
     states = layout.stacked(np.array(reached).reshape(len(reached), flat.size))
@@ -236,12 +234,6 @@ def drifts(laws: Mapping[str, Law], start: State, times: Array, states: State) -
             worst = max(worst, float(np.abs(value - np.exp(-law.decay * time) * initial).max()))
         found[name] = worst
     return found
-
-
-def _first_step(previous: float, now: float, ends: Array) -> float | None:
-    """Return the step to begin the next interval with: the previous interval's longest, if it fits."""
-    later = ends[ends > now]
-    return None if later.size == 0 else min(previous, float(later[0] - now))
 
 
 @dataclass(frozen=True)

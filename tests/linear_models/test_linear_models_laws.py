@@ -1,122 +1,15 @@
-"""The laws that the trajectories of every model obey, whatever solves them.
-
-A model joins by a line in ``MODELS``; the laws are written once.
-"""
+"""The laws that the trajectories of every model obey, whatever solves them; the models are in the catalogue."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
-from linear_models_strategies import Drawn, drawn_views, examples, orthogonal, with_singular_values
-from numpy.typing import ArrayLike, NDArray
+from linear_models_catalogue import MODELS, TOLERANCE, Array, Model, State, at, solve, velocity
+from linear_models_strategies import Drawn, drawn_views, examples, orthogonal
 
-from jepalign.linear_models import (
-    DICTIONARY,
-    ImplicitUniformity,
-    LinearJEPA,
-    Path,
-    SpectralContrastive,
-    Status,
-    ViewPair,
-)
+from jepalign.linear_models import DICTIONARY, ImplicitUniformity, LinearJEPA, Status, ViewPair
 from jepalign.linear_models.objectives import Descent
-
-Array = NDArray[np.float64]
-State = dict[str, Array]
-Objective = LinearJEPA | Descent
-
-DECAY = 0.05
-# The steps' errors of 1e-10, about a hundred of them, grow by at most e⁴ ≈ 55 over a horizon of four time constants (a
-# constant is the inverse of the largest rate with ‖Σ‖ = 1, ‖W‖ ≤ 1); at a Σ of condition 10 predictors may triple it.
-TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model of the room, with what the laws need to know of it.
-
-    ``build`` makes it from views, ``rate`` is its largest expansion rate, ``exchangeable`` says which views it needs.
-    """
-
-    build: Callable[[ViewPair], Objective]
-    rate: float = 1.0
-    exchangeable: bool | None = None
-
-    @property
-    def horizon(self) -> float:
-        return 4 / self.rate
-
-    def start(self, drawn: Drawn) -> State:
-        """Return a generic start of full rank, with weights and predictors of size at most 1."""
-        generator, k, d = drawn.rng, drawn.width(), drawn.views.dimension
-        objective = self.build(drawn.views)
-        state = {"encoder": with_singular_values(generator, generator.uniform(0.5, 1, size=k), d)}
-        if isinstance(objective, LinearJEPA) and objective.learnt:
-            state["predictor"] = with_singular_values(generator, generator.uniform(0.2, 1, size=k), k)
-        if isinstance(objective, LinearJEPA) and objective.lagging:
-            state["target"] = with_singular_values(generator, generator.uniform(0.5, 1, size=k), d)
-        return state
-
-
-def solve(objective: Objective, state: Mapping[str, Array], times: ArrayLike) -> Path:
-    """Solve from a state, whatever it consists of."""
-    if isinstance(objective, LinearJEPA):
-        return objective.solve(state["encoder"], state.get("predictor"), times, state.get("target"))
-    return objective.solve(state["encoder"], times)
-
-
-def at(path: Path, index: int, state: State) -> State:
-    """Return the state at one time, with the parts of the start."""
-    return {name: path.states[name][index] for name in state}
-
-
-def velocity(objective: Objective, state: State) -> State:
-    """Return the flow as it is printed, from the forces and the definition of the EMA."""
-    W = state["encoder"]
-    if isinstance(objective, Descent):
-        return {"encoder": objective.forces(W).total}
-    P, V = state.get("predictor"), state.get("target")
-    found = {"encoder": objective.forces(W, P, V).total}
-    target = W if V is None else V
-    if P is not None:
-        R = target @ objective.views.cross - P @ W @ objective.views.context
-        found["predictor"] = objective.predictor_rate * R @ W.T - objective.weight_decay * P
-    if V is not None:
-        assert objective.ema_rate is not None
-        found["target"] = objective.ema_rate * (W - V)
-    return found
-
-
-MODELS = {
-    "JEPA": Model(LinearJEPA),
-    "JEPA with decay and a fast predictor": Model(lambda v: LinearJEPA(v, predictor_rate=4.0, weight_decay=DECAY), 4.0),
-    "JEPA with EMA": Model(lambda v: LinearJEPA(v, weight_decay=DECAY, ema_rate=0.5)),
-    "JEPA with a fixed target": Model(lambda v: LinearJEPA(v, ema_rate=0.0)),
-    "JEPA, residual form": Model(lambda v: LinearJEPA(v, force="residual")),
-    "JEPA, optimal predictor": Model(lambda v: LinearJEPA(v, predictor_rate=np.inf)),
-    "JEPA, optimal predictor, decay, EMA": Model(
-        lambda v: LinearJEPA(v, predictor_rate=np.inf, weight_decay=DECAY, ema_rate=1.0)
-    ),
-    "JEPA, P = Φ": Model(lambda v: LinearJEPA(v, predictor=DICTIONARY["spectral-contrastive"])),
-    "JEPA, P = √Φ, EMA": Model(lambda v: LinearJEPA(v, predictor=DICTIONARY["directpred"], ema_rate=1.0)),
-    "JEPA, InfoNCE's predictor": Model(lambda v: LinearJEPA(v, predictor=DICTIONARY["gaussian-infonce"])),
-    "JEPA, no predictor, decay": Model(
-        lambda v: LinearJEPA(v, predictor=DICTIONARY["no-predictor"], weight_decay=DECAY)
-    ),
-    "JEPA, log-det's predictor, residual form": Model(
-        lambda v: LinearJEPA(v, predictor=DICTIONARY["log-det"], force="residual"), exchangeable=True
-    ),
-    "spectral contrastive": Model(SpectralContrastive, 4.0),
-    "spectral contrastive with decay": Model(lambda v: SpectralContrastive(v, DECAY), 4.0),
-} | {
-    f"U of {name}": Model(
-        lambda v, entry=entry: ImplicitUniformity(v, DECAY, predictor=entry),  # type: ignore[misc]
-        exchangeable=True,
-    )
-    for name, entry in DICTIONARY.items()
-}
 
 EVERY_MODEL = pytest.mark.parametrize("name", MODELS)
 SOME_VIEWS = drawn_views(dimensions=(1, 4), conditions=(0.0, 1.0))
@@ -244,7 +137,7 @@ def test_equivariance_under_rotations(name: str, drawn: Drawn) -> None:
     assert differ(at(other, 0, start), turn(at(path, 0, start))) < TOLERANCE
 
 
-DESCENDING = [name for name, model in MODELS.items() if "U of" in name or name.startswith("spectral")]
+DESCENDING = [name for name in MODELS if "U of" in name or name.startswith("spectral")]
 
 
 @pytest.mark.parametrize("name", DESCENDING)
@@ -303,73 +196,3 @@ def test_balance_needs_the_predictor_in_the_force() -> None:
         gap.append(float(np.abs(quantity[1] - quantity[0]).max()))
     assert gap[0] < 1e-9
     assert gap[1] > 0.1
-
-
-SIGMA, LAMBDA = np.array([1.0, 1.5]), np.array([0.9, 0.7])
-RHO = LAMBDA / SIGMA
-ALIGNED = ViewPair.from_covariances(np.diag(SIGMA), np.diag(SIGMA), np.diag(LAMBDA))
-SURVIVING = (LAMBDA + np.sqrt(LAMBDA**2 - 4 * DECAY * SIGMA)) / (2 * SIGMA)
-INFONCE = 2 / (np.sqrt(9 - 8 * RHO) - 1) - 1
-# Per mode, the embedding variance s and where the model rests: optima of chapter 1 and g(s) = ρ of the dictionary.
-AT_REST: dict[str, tuple[Objective, Array, Array | None]] = {
-    "spectral contrastive": (SpectralContrastive(ALIGNED), np.sqrt(LAMBDA) / SIGMA, None),
-    "spectral contrastive with decay": (
-        SpectralContrastive(ALIGNED, DECAY),
-        np.sqrt(LAMBDA - DECAY / 4) / SIGMA,
-        None,
-    ),
-    "U of log-det": (
-        ImplicitUniformity(ALIGNED, predictor=DICTIONARY["log-det"]),
-        np.sqrt(1 / (1 - RHO) / SIGMA),
-        None,
-    ),
-    "U of gaussian-infonce": (
-        ImplicitUniformity(ALIGNED, predictor=DICTIONARY["gaussian-infonce"]),
-        np.sqrt(INFONCE / SIGMA),
-        None,
-    ),
-    "U of directpred": (ImplicitUniformity(ALIGNED, predictor=DICTIONARY["directpred"]), RHO / np.sqrt(SIGMA), None),
-    "U of no-predictor": (ImplicitUniformity(ALIGNED, predictor=DICTIONARY["no-predictor"]), np.zeros(2), None),
-    "JEPA, P = Φ": (
-        LinearJEPA(ALIGNED, predictor=DICTIONARY["spectral-contrastive"]),
-        np.sqrt(RHO / SIGMA),
-        None,
-    ),
-    "JEPA, P = √Φ, EMA": (
-        LinearJEPA(ALIGNED, predictor=DICTIONARY["directpred"], ema_rate=1.0),
-        RHO / np.sqrt(SIGMA),
-        None,
-    ),
-    "JEPA with decay": (LinearJEPA(ALIGNED, weight_decay=DECAY), SURVIVING, SURVIVING),
-    "JEPA with decay and a fast predictor": (
-        LinearJEPA(ALIGNED, weight_decay=DECAY, predictor_rate=4.0),
-        SURVIVING / 2,
-        SURVIVING,
-    ),
-    "JEPA with decay and EMA": (LinearJEPA(ALIGNED, weight_decay=DECAY, ema_rate=0.3), SURVIVING, SURVIVING),
-}
-
-
-@pytest.mark.parametrize("name", AT_REST)
-def test_rest_at_infinity(name: str) -> None:
-    objective, weights, predictor = AT_REST[name]
-    generator = np.random.default_rng(0)
-    # Both modes a tenth off, in every direction: a rotated embedding rests as well, so that what must return is WᵀW.
-    start = {"encoder": np.diag(weights) + 0.1 * generator.normal(size=(2, 2))}
-    if predictor is not None:
-        start["predictor"] = np.diag(predictor) + 0.1 * generator.normal(size=(2, 2))
-    if isinstance(objective, LinearJEPA) and objective.lagging:
-        start["target"] = start["encoder"]
-    path = solve(objective, start, [400.0])
-    assert path.status is Status.FINISHED
-    W = path.encoder[0]
-    # The slowest rates (decay, and alignment's 2(σ−λ) = 0.2 of the first mode) leave e^{−40} of the perturbation.
-    assert np.allclose(W.T @ W, np.diag(weights**2), atol=1e-8)
-    assert max(np.abs(part).max() for part in velocity(objective, at(path, 0, start)).values()) < 1e-8
-
-
-def test_optimal_predictor_turns_one_embedding_to_the_most_correlated_mode() -> None:
-    # k = 1: |w| is conserved, and the direction is that of the largest ρ.
-    path = LinearJEPA(ALIGNED, predictor_rate=np.inf).solve([[0.3, 0.4]], None, [400.0])
-    assert np.allclose(path.encoder[0], [[0.5, 0.0]], atol=1e-8)
-    assert path.predictor[0, 0, 0] == pytest.approx(0.9, rel=1e-9)
