@@ -27,7 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Names = Annotated[list[str] | None, typer.Argument(help="Names in kebab-case; all of them if none is given.", show_default=False)]
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Names in kebab-case; all of them if none is given.", show_default=False)
+]
 Out = Annotated[Path, typer.Option("--out", help="Directory to write to; made if need be.", show_default=False)]
 
 
@@ -46,8 +48,19 @@ def _progress(what: str) -> Generator[Callable[[int, int, str], None], None, Non
 
     console = _console(stderr=True)
     started = time.monotonic()
-    columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn())
-    bar = Progress(*columns, TextColumn("[dim]{task.fields[message]}"), console=console, transient=True, disable=not console.is_terminal)
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(
+        *columns,
+        TextColumn("[dim]{task.fields[message]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
     task = bar.add_task(what, total=1, message="")
     shown = False
 
@@ -92,7 +105,8 @@ def _emit_json(data: Any, target: str) -> None:
 def verify(
     names: Names = None,
     json_file: Annotated[
-        str | None, typer.Option("--json", help="Write the whole findings as JSON; - is standard output.", metavar="FILE")
+        str | None,
+        typer.Option("--json", help="Write the whole findings as JSON; - is standard output.", metavar="FILE"),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes to use.")] = 1,
     examples: Annotated[
@@ -198,7 +212,9 @@ def derive(names: Names = None, out: Out = Path("build/derivations")) -> None:
 def figures(
     names: Names = None,
     out: Out = Path("build/figures"),
-    venue: Annotated[str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr: sets column width and type size.")] = "neurips",
+    venue: Annotated[
+        str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr: sets column width and type size.")
+    ] = "neurips",
 ) -> None:
     """Draw the publication figures, each with its data (.csv) and its caption (.tex), as PDF and PNG."""
     from jepalign.figures import export
@@ -213,7 +229,9 @@ def simulate(
     names: Names = None,
     out: Out = Path("build/measurements"),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    scale: Annotated[str, typer.Option(help="quick (seconds) or paper (what the committed results were made with).")] = "quick",
+    scale: Annotated[
+        str, typer.Option(help="quick (seconds) or paper (what the committed results were made with).")
+    ] = "quick",
     seed: Annotated[int, typer.Option(help="Seed of data views, weights and batches.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a criterion fails.")] = False,
     summary: Annotated[
@@ -227,11 +245,12 @@ def simulate(
 
     A criterion that fails is a result and exits with 0, unless --strict is given.
     """
-    from jepalign import measurements, simulations
+    from jepalign import measurements
+    from jepalign.simulations import EXPERIMENTS, find, run
 
-    chosen = list(names or simulations.EXPERIMENTS)
+    chosen = list(names or EXPERIMENTS)
     for name in chosen:
-        simulations.find(name)
+        find(name)
     found: list[measurements.Measurement] = []
     if summary:
         found = [measurements.load(name, out if (out / f"{name}.npz").exists() else None) for name in chosen]
@@ -241,7 +260,7 @@ def simulate(
         directory = output_directory(out)
         for name in chosen:
             with _progress(name) as report:
-                measured = simulations.run(name, device=device, scale=scale, seed=seed, progress=report)
+                measured = run(name, device=device, scale=scale, seed=seed, progress=report)
             found.append(measured)
             _wrote(measurements.save(measured, directory))
     rows = [row for measured in found for row in measured.rows]

@@ -27,9 +27,7 @@ _HOW = {
 
 def references() -> tuple[doc.Reference, ...]:
     """Return the bibliography."""
-    return tuple(
-        doc.Reference(p.key, p.authors, p.year, p.title, p.venue, p.identifier) for p in LITERATURE.values()
-    )
+    return tuple(doc.Reference(p.key, p.authors, p.year, p.title, p.venue, p.identifier) for p in LITERATURE.values())
 
 
 def theorem_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
@@ -89,7 +87,11 @@ def _witness(amount: str, problem: str, instance: str) -> str:
 def _origin(theorem: Theorem) -> doc.Block:
     parts: list[str] = []
     for source in theorem.sources:
-        name = "ours, as far as we know" if source.key == "ours" else f"[@{source.key}{', ' + source.locator if source.locator else ''}]"
+        name = (
+            "ours, as far as we know"
+            if source.key == "ours"
+            else f"[@{source.key}{', ' + source.locator if source.locator else ''}]"
+        )
         parts.append(name + (f" ({source.note})" if source.note else ""))
     return doc.Paragraph(f"*Source:* {'; '.join(parts)}. *Nearest false belief:* {theorem.belief}")
 
@@ -108,12 +110,21 @@ def verification_table(reports: Sequence[Report]) -> doc.Table:
         for r in reports
     ]
     header = ("result", "verdict", "steps by method", "siblings refused", "assumptions necessary", "exact evaluations")
-    return doc.Table(header, tuple(rows), "Every result as it was verified when this document was made.", "tab-verification")
+    return doc.Table(
+        header, tuple(rows), "Every result as it was verified when this document was made.", "tab-verification"
+    )
 
 
 def trusted_base(reports: Sequence[Report]) -> doc.Paragraph:
     """Say which programs the proofs rest on, and how many steps on each method."""
-    tools = sorted({f"{s.tool} {s.version}" if s.tool in {"z3", "python-flint"} else s.tool for r in reports for s in r.steps if s.method != "cited"})
+    tools = sorted(
+        {
+            f"{s.tool} {s.version}" if s.tool in {"z3", "python-flint"} else s.tool
+            for r in reports
+            for s in r.steps
+            if s.method != "cited"
+        }
+    )
     counts = "; ".join(f"{count} {METHOD_NAMES[method]}" for method, count in count_methods(reports).items())
     return doc.Paragraph(f"Steps: {counts}. Programs trusted: {', '.join(tools)}. {summary(reports).capitalize()}.")
 

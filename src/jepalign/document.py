@@ -203,7 +203,7 @@ class Numbering:
 
 
 def number(document: Document) -> Numbering:
-    """Number headings, statements, equations, tables and pictures in order, and the references as they are listed.
+    """Give numbers to headings, statements, equations, tables and pictures in order, and to references as listed.
 
     Raises ``InputError`` if two things carry one label.
     """

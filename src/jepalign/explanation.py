@@ -14,7 +14,9 @@ def plain(markup: str) -> str:
     text = re.sub(r"\[@([^\]]+)\]", lambda found: _citation(found.group(1)), markup)
     text = text.replace(r"\tfrac", r"\frac")
     converted = LatexNodes2Text(math_mode="text", strict_latex_spaces=True).latex_to_text(text)
-    converted = converted.replace("^⊤", "ᵀ").replace("^-1", "⁻¹").replace("^2", "²").replace("^3", "³").replace("^+", "⁺")
+    converted = (
+        converted.replace("^⊤", "ᵀ").replace("^-1", "⁻¹").replace("^2", "²").replace("^3", "³").replace("^+", "⁺")
+    )
     converted = re.sub(r"\s*([≼≽≥≤∈≠])\s*", r" \1 ", converted)
     converted = re.sub(r"(?<![\w*])\*([^*]+)\*(?![\w*])", r"\1", converted)
     return " ".join(converted.split())

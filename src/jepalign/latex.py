@@ -94,7 +94,9 @@ def _span(span: doc.Span) -> str:
         case "emphasis":
             return rf"\emph{{{''.join(map(_span, span.inner))}}}"
         case "cite":
-            return " ".join(rf"\cite[{escaped(words)}]{{{key}}}" if words else rf"\cite{{{key}}}" for key, words in span.cited)
+            return " ".join(
+                rf"\cite[{escaped(words)}]{{{key}}}" if words else rf"\cite{{{key}}}" for key, words in span.cited
+            )
         case "link":
             return rf"\eqref{{{span.text}}}" if span.text.startswith("eq-") else rf"\ref{{{span.text}}}"
         case _:

@@ -14,6 +14,25 @@ _GREEK = (
     "alpha beta gamma delta zeta eta iota kappa lambda mu nu xi pi rho sigma tau upsilon chi psi omega "
     "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega theta"
 )
+_OPERATORS = (
+    "log",
+    "ln",
+    "exp",
+    "det",
+    "min",
+    "max",
+    "sup",
+    "inf",
+    "lim",
+    "sin",
+    "cos",
+    "tan",
+    "arctan",
+    "arccos",
+    "arg",
+    "dim",
+    "ker",
+)
 _SYMBOLS = {f"\\{name}": name for name in _GREEK.split()} | {
     r"\epsilon": "epsilon.alt",
     r"\varepsilon": "epsilon",
@@ -83,8 +102,8 @@ _SYMBOLS = {f"\\{name}": name for name in _GREEK.split()} | {
     r"\;": "thick",
     r"\!": "#h(-0.1667em)",
     r"\ ": "space",
+    **{f"\\{name}": name for name in _OPERATORS},
 }
-_SYMBOLS |= {f"\\{name}": name for name in "log ln exp det min max sup inf lim sin cos tan arctan arccos arg dim ker".split()}
 _DELIMITERS = {
     "(": "paren.l",
     ")": "paren.r",
@@ -243,7 +262,7 @@ class _Parser:
         if token == "{":
             self.at -= 1
             return f"{self.group()}"
-        if token == r"\lVert" or token == r"\|":
+        if token in {r"\lVert", r"\|"}:
             closing = r"\rVert" if token == r"\lVert" else r"\|"
             inside = self.sequence(lambda following: following == closing)
             self.expect(closing)

@@ -58,12 +58,12 @@ class _Pdf:
 
     def source(self) -> str:
         d = self.document
-        title = self.inline(d.title)
+        title, authors = self.inline(d.title), ", ".join(map(_typst_text, d.authors))
         outline = "#outline(depth: 1, title: none, indent: auto)" if len(d.blocks) > 12 else ""
         parts = [
             _PDF_STYLE,
             f"#set document(title: {_typst_string(d.title)}, author: ({', '.join(map(_typst_string, d.authors))},), date: none)",
-            f"#align(center)[#text(size: 17pt, weight: 700, hyphenate: false)[{title}] \\ #v(2pt) {', '.join(map(_typst_text, d.authors))}]",
+            f"#align(center)[#text(size: 17pt, weight: 700, hyphenate: false)[{title}] \\ #v(2pt) {authors}]",
             f"#pad(x: 12mm, y: 4mm)[#text(size: 9pt)[{self.inline(d.abstract)}]]",
             '#set heading(numbering: "1.1")',
             outline,
@@ -261,7 +261,7 @@ class _Page:
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{_text(_plain(d.title))}</title>\n<style>{{style}}{_PAGE_STYLE}</style>\n</head>\n<body>\n"
-            f"{self.outline}\n<main>\n<h1>{title}</h1>\n<p class=\"byline\">{_text(', '.join(d.authors))}</p>\n"
+            f'{self.outline}\n<main>\n<h1>{title}</h1>\n<p class="byline">{_text(", ".join(d.authors))}</p>\n'
             f'<p class="abstract">{abstract}</p>\n{body}\n'
             f'<h2 id="references">References</h2>\n<ol class="references">\n{items}\n</ol>\n</main>\n</body>\n</html>\n'
         )
@@ -354,7 +354,9 @@ class _Page:
 
     def table(self, table: doc.Table) -> str:
         head = "".join(f"<th>{self.inline(cell)}</th>" for cell in table.header)
-        rows = "\n".join("<tr>" + "".join(f"<td>{self.inline(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+        rows = "\n".join(
+            "<tr>" + "".join(f"<td>{self.inline(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
+        )
         kind = ' class="wide"' if len(table.header) > 3 else ""  # scrolls on a phone instead of breaking words
         body = f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         if not table.caption:

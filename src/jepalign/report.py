@@ -1,6 +1,7 @@
 """The report: one page that carries the question, the proofs, real data and deep encoders, and needs no network."""
 
 import importlib.metadata
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from scipy.linalg import eigh
 from scipy.optimize import brentq
 
 from jepalign import document as doc
-from jepalign import figures, measurements
+from jepalign import measurements
 from jepalign.datasets import digits, two_views
 from jepalign.derivations import chapter_blocks, derivation_document, references, trusted_base, verification_table
+from jepalign.figures import FIGURES, export, figure
 from jepalign.latex import render_latex
 from jepalign.linear_models import DICTIONARY, LinearJEPA, SpectralContrastive, SpectralPredictor, ViewPair, power_gap
 from jepalign.pages import write_html, write_pdf
@@ -29,7 +31,10 @@ HORIZON = 20_000.0  # flow time: long after the slowest of the eight modes has c
 
 FORMULAS = {
     "spectral-contrastive": (r"$s$", r"$\frac12 (s-1)^2 - \frac12$"),
-    "gaussian-infonce": (r"$1 - \frac12 (1+s)^{-1} - \frac12 (1+s)^{-2}$", r"$-\frac12 \log(1+s) - \frac12 \frac{s}{1+s}$"),
+    "gaussian-infonce": (
+        r"$1 - \frac12 (1+s)^{-1} - \frac12 (1+s)^{-2}$",
+        r"$-\frac12 \log(1+s) - \frac12 \frac{s}{1+s}$",
+    ),
     "log-det": (r"$1 - 1/s$", r"$-\log s$"),
     "directpred": (r"$\sqrt{s}$", r"$\frac23 s^{3/2} - s$"),
     "no-predictor": (r"$1$", r"$0$"),
@@ -72,10 +77,12 @@ def variance_at_rest(entry: SpectralPredictor, correlation: float) -> float:
     def gap(s: float) -> float:
         return float(entry.spectrum(s)) - correlation
 
-    least, most = 1e-12, 1e6
-    if gap(least) >= 0:
+    # In the logarithm of s, so that small variances are as accurate as large ones.
+    least, most = -690.0, 14.0
+    if gap(math.exp(least)) >= 0:
         return 0.0
-    return float(cast("float", brentq(gap, least, most, xtol=1e-15, rtol=np.float64(1e-14))))
+    root = brentq(lambda logarithm: gap(math.exp(logarithm)), least, most, xtol=1e-15, rtol=np.float64(1e-15))
+    return math.exp(cast("float", root))
 
 
 def digits_findings() -> DigitsFindings:
@@ -126,7 +133,14 @@ def digits_blocks(found: DigitsFindings) -> list[doc.Block]:
         )
         for name, entry in DICTIONARY.items()
     ]
-    header = ("objective", "predictor $g(s)$", "uniformity $u(s)$", r"predicted $g(s) = \rho$", "reached by the flow", "error")
+    header = (
+        "objective",
+        "predictor $g(s)$",
+        "uniformity $u(s)$",
+        r"predicted $g(s) = \rho$",
+        "reached by the flow",
+        "error",
+    )
     caption = (
         f"Embedding variances at rest of a linear encoder with {WIDTH} dimensions on the digits, largest and smallest of the"
         r" eight: predicted by $g(s) = \rho$, and reached by the residual flow, in which no negatives occur. The error is the"
@@ -167,7 +181,9 @@ def deep_blocks() -> list[doc.Block]:
     ]
     blocks += [doc.Paragraph(f"*{m.name}* {_provenance(m.provenance)}") for m in found]
     header = ("experiment", "criterion", "networks", "held", "error (least to largest)")
-    blocks.append(doc.Table(header, tuple(rows), "Deep encoders against the predictions, from stored measurements.", "tab-deep"))
+    blocks.append(
+        doc.Table(header, tuple(rows), "Deep encoders against the predictions, from stored measurements.", "tab-deep")
+    )
     return blocks
 
 
@@ -209,7 +225,7 @@ def _provenance(made: dict[str, Any]) -> str:
 
 def figure_block(name: str, directory: Path) -> doc.Picture:
     """Return a drawn figure with its caption and a description for those who cannot see it."""
-    drawn = figures.figure(name)
+    drawn = figure(name)
     data = drawn.compute()
     return doc.Picture(
         pdf=directory / f"{name}.pdf",
@@ -299,10 +315,10 @@ def write_report(directory: Path, *, venue: str = "neurips", progress: Progress 
 
     for name in EXPERIMENTS:
         measurements.load(name)
-    paths = figures.export([], directory / "figures", venue, progress=lambda d, _t, m: tell(d, f"figure {m}"))
+    paths = export([], directory / "figures", venue, progress=lambda d, _t, m: tell(d, f"figure {m}"))
     reports = verify_all(names, progress=lambda done, _total, name: tell(3 + done, name))
     tell(len(names) + 3, "linear encoders on digits")
-    drawn = {name: figure_block(name, directory / "figures") for name in figures.FIGURES}
+    drawn = {name: figure_block(name, directory / "figures") for name in FIGURES}
     document = report_document(reports, drawn, digits_findings())
     derivations = derivation_document(reports)
     tell(len(names) + 4, "typesetting")

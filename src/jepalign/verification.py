@@ -20,10 +20,14 @@ def verify_all(names: Sequence[str], *, jobs: int = 1, seed: int = 0, progress: 
 
     Parameters
     ----------
-    names : names of results of the catalogue.
-    jobs : number of processes, ≥ 1. Each pays about a second of imports, so that one is best for a few results.
-    seed : seeds the random instances.
-    progress : called with (done, total, name) as results come in.
+    names : sequence of str
+        Names of results of the catalogue.
+    jobs : int
+        Number of processes, at least 1. Each pays about a second of imports, so that one is best for a few results.
+    seed : int
+        Seeds the random instances.
+    progress : callable, optional
+        Called with (done, total, name) as results come in.
 
     Raises
     ------

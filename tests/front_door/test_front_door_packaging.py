@@ -13,9 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PLACES: dict[str, Path] = {
-    name: ROOT / place for name, place in PROJECT["tool"]["setuptools"]["package-dir"].items()
-}
+PLACES: dict[str, Path] = {name: ROOT / place for name, place in PROJECT["tool"]["setuptools"]["package-dir"].items()}
 MODULES = sorted(
     f"{package}.{file.stem}".removesuffix(".__init__")
     for package, place in PLACES.items()
@@ -171,7 +169,9 @@ def test_the_wheel_works_from_an_empty_directory(tmp_path: Path) -> None:
     for module in MODULES:
         path = module.replace(".", "/")
         assert f"{path}.py" in names or f"{path}/__init__.py" in names, module
-    stored = {f"jepalign/simulations/measurements/{p.name}" for p in (ROOT / "simulations/measurements").glob("*.[nj]*")}
+    stored = {
+        f"jepalign/simulations/measurements/{p.name}" for p in (ROOT / "simulations/measurements").glob("*.[nj]*")
+    }
     assert stored <= names
     assert {name.split("/")[0] for name in names} == {"jepalign", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
 

@@ -25,7 +25,9 @@ def test_every_command_it_names_exists() -> None:
     named = set(re.findall(r"^    jepalign (\w+)", README, re.MULTILINE))
     assert named
     for command in named:
-        assert subprocess.run([sys.executable, "-m", "jepalign", command, "--help"], capture_output=True).returncode == 0
+        assert (
+            subprocess.run([sys.executable, "-m", "jepalign", command, "--help"], capture_output=True).returncode == 0
+        )
     for target in set(re.findall(r"^    make (\w+)", README, re.MULTILINE)):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
