@@ -7,7 +7,7 @@ equality is never proved here, only refuted, or confirmed to within a stated dis
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any, cast
+from typing import Any
 
 import flint
 import sympy as sp
@@ -41,19 +41,19 @@ def _precision() -> Generator[None, None, None]:
 
 def exact(value: Any) -> Any:
     """Return a rational number as a ball of radius at most one rounding."""
-    number = sp.Rational(value) if not isinstance(value, flint.fmpq) else sp.Rational(int(value.p), int(value.q))
+    number: Any = value if isinstance(value, flint.fmpq) else sp.Rational(value)
     return arb(flint.fmpq(int(number.p), int(number.q)))
 
 
-def _between(low: sp.Rational, high: sp.Rational) -> Any:
+def _between(low: Any, high: Any) -> Any:
     return exact(low).union(exact(high))
 
 
-def _evaluate(node: sp.Expr, at: Mapping[sp.Symbol, Any]) -> Any:
+def _evaluate(node: Any, at: Mapping[sp.Symbol, Any]) -> Any:
     """Evaluate in complex balls (integrands must be analytic functions of a complex ball)."""
 
     def inner(i: int = 0) -> Any:
-        return _evaluate(cast("sp.Expr", node.args[i]), at)
+        return _evaluate(node.args[i], at)
 
     match node:
         case sp.Rational():
@@ -63,27 +63,27 @@ def _evaluate(node: sp.Expr, at: Mapping[sp.Symbol, Any]) -> Any:
                 raise NotEnclosedError(f"{node} has no value")
             return at[node]
         case sp.Add():
-            return sum((_evaluate(cast("sp.Expr", part), at) for part in node.args), acb(0))
+            return sum((_evaluate(part, at) for part in node.args), acb(0))
         case sp.Mul():
             product = acb(1)
             for part in node.args:
-                product *= _evaluate(cast("sp.Expr", part), at)
+                product *= _evaluate(part, at)
             return product
         case sp.exp():
             return inner().exp()
         case sp.Pow():
             base, exponent = node.args
-            ball = _evaluate(cast("sp.Expr", base), at)
+            ball = _evaluate(base, at)
             if exponent.is_Integer:
                 return ball ** int(exponent)
             if exponent == sp.Rational(1, 2):
                 return ball.sqrt()
-            return ball ** _evaluate(cast("sp.Expr", exponent), at)
+            return ball ** _evaluate(exponent, at)
         case sp.log():
             return inner().log()
         case sp.LambertW():
-            branch = int(node.args[1]) if len(node.args) > 1 else 0
-            return inner().lambertw(branch)
+            branch: Any = node.args[1] if len(node.args) > 1 else 0
+            return inner().lambertw(int(branch))
         case sp.Abs():
             return acb(abs(inner().real))
         case _ if node == sp.pi:
@@ -94,7 +94,7 @@ def _evaluate(node: sp.Expr, at: Mapping[sp.Symbol, Any]) -> Any:
             raise NotEnclosedError(f"{type(node).__name__} has no enclosure: {node}")
 
 
-def _integral(node: sp.Integral, at: Mapping[sp.Symbol, Any]) -> Any:
+def _integral(node: Any, at: Mapping[sp.Symbol, Any]) -> Any:
     (variable, low, high), *others = node.limits
     if others:
         raise NotEnclosedError("only single definite integrals")

@@ -27,7 +27,9 @@ from sympy.matrices.expressions.matexpr import MatrixExpr
 
 from jepalign.theory.expressions import Named, SpectralFunction, StopGradient, SymmetricSymbol
 
-REWRITE_LIMIT = 20_000  # rules given by a caller need not terminate; no identity here takes more than a few hundred steps
+REWRITE_LIMIT = (
+    20_000  # rules given by a caller need not terminate; no identity here takes more than a few hundred steps
+)
 
 
 class CalculusError(ValueError):
@@ -81,7 +83,9 @@ def _symbol_letter(symbol: sp.MatrixSymbol, *, transposed: bool = False, frozen:
 
 
 def _inverse_letter(inner: "Form") -> Letter:
-    return Letter(f"inv({inner.key})", inner.rows, inner.rows, flip=lambda: _inverse_letter(inner.transpose()), inner=inner)
+    return Letter(
+        f"inv({inner.key})", inner.rows, inner.rows, flip=lambda: _inverse_letter(inner.transpose()), inner=inner
+    )
 
 
 def _spectral_letter(name: str, order: int, inner: "Form") -> Letter:
@@ -195,7 +199,11 @@ class Form:
         return Form.collect(
             rows,
             columns,
-            (((f1 + f2, w1 + w2), c1 * c2) for (f1, w1), c1 in self.terms.items() for (f2, w2), c2 in other.terms.items()),
+            (
+                ((f1 + f2, w1 + w2), c1 * c2)
+                for (f1, w1), c1 in self.terms.items()
+                for (f2, w2), c2 in other.terms.items()
+            ),
         )
 
     def transpose(self) -> "Form":
@@ -295,7 +303,7 @@ def canonical(expression: Any) -> Form:
     return _canonical_scalar(cast("sp.Expr", sp.sympify(expression)))
 
 
-def _canonical_matrix(node: MatrixExpr) -> Form:
+def _canonical_matrix(node: Any) -> Form:
     rows, columns = cast("tuple[Any, Any]", node.shape)
     match node:
         case sp.MatrixSymbol():
@@ -311,9 +319,9 @@ def _canonical_matrix(node: MatrixExpr) -> Form:
         case sp.ZeroMatrix():
             return Form(rows, columns)
         case sp.Transpose():
-            return _canonical_matrix(cast("MatrixExpr", node.arg)).transpose()
+            return _canonical_matrix(node.arg).transpose()
         case sp.Inverse():
-            return _inverse(_canonical_matrix(cast("MatrixExpr", node.arg)))
+            return _inverse(_canonical_matrix(node.arg))
         case sp.MatPow():
             base, exponent = cast("tuple[MatrixExpr, sp.Expr]", node.args)
             if not exponent.is_Integer:
@@ -327,7 +335,7 @@ def _canonical_matrix(node: MatrixExpr) -> Form:
         case sp.MatAdd():
             total = Form(rows, columns)
             for part in node.args:
-                total = total.plus(_canonical_matrix(cast("MatrixExpr", part)))
+                total = total.plus(_canonical_matrix(part))
             return total
         case sp.MatMul():
             product = _scalar(1)
@@ -338,22 +346,22 @@ def _canonical_matrix(node: MatrixExpr) -> Form:
             raise CalculusError(f"{type(node).__name__} is not part of the calculus: {node}")
 
 
-def _canonical_scalar(node: sp.Expr) -> Form:
+def _canonical_scalar(node: Any) -> Form:
     match node:
         case sp.Trace():
-            return _canonical_matrix(cast("MatrixExpr", node.arg)).trace()
+            return _canonical_matrix(node.arg).trace()
         case sp.Add():
             total = _scalar(0)
             for part in node.args:
-                total = total.plus(_canonical_scalar(cast("sp.Expr", part)))
+                total = total.plus(_canonical_scalar(part))
             return total
         case sp.Mul():
             product = _scalar(1)
             for part in node.args:
-                product = product.times(_canonical_scalar(cast("sp.Expr", part)))
+                product = product.times(_canonical_scalar(part))
             return product
         case sp.Pow() if node.has(MatrixExpr):
-            base, exponent = cast("tuple[sp.Expr, sp.Expr]", node.args)
+            base, exponent = node.args
             if not (exponent.is_Integer and exponent.is_positive):
                 raise CalculusError(f"{node}: a trace may only be raised to a positive integer power")
             factor, result = _canonical_scalar(base), _scalar(1)
@@ -361,7 +369,7 @@ def _canonical_scalar(node: sp.Expr) -> Form:
                 result = result.times(factor)
             return result
         case sp.log() if isinstance(node.args[0], sp.Determinant):
-            return _logdet(_canonical_matrix(cast("MatrixExpr", node.args[0].arg)))
+            return _logdet(_canonical_matrix(node.args[0].arg))
         case _ if node.has(MatrixExpr):
             raise CalculusError(f"{type(node).__name__} is not part of the calculus: {node}")
         case _:
@@ -410,7 +418,9 @@ def rules_of(left: Any, right: Any) -> tuple[Rule, ...]:
     """Read left = right as a rewriting rule, and its transpose as another. The left side must be a single product."""
     source, target = canonical(left), canonical(right)
     if len(source.terms) != 1 or (source.rows, source.columns) != (target.rows, target.columns):
-        raise CalculusError(f"{left} = {right} cannot be read as a rule: the left side must be one product of that shape")
+        raise CalculusError(
+            f"{left} = {right} cannot be read as a rule: the left side must be one product of that shape"
+        )
     ((factors, word), coefficient), *_ = source.terms.items()
     if factors or not word:
         raise CalculusError(f"{left} = {right} cannot be read as a rule: its left side is a scalar")
@@ -655,12 +665,11 @@ def _mentions(word: Word, direction: Letter) -> bool:
     return direction in word or direction.flip() in word
 
 
-def equal(
-    left: Any, right: Any, rules: Sequence[Rule] = (), values: Mapping[sp.Symbol, sp.Expr] | None = None
-) -> bool:
+def equal(left: Any, right: Any, rules: Sequence[Rule] = (), values: Mapping[sp.Symbol, sp.Expr] | None = None) -> bool:
     """Decide left = right for the listed rules and the given ones. True is a proof; False is not a refutation.
 
     ``values`` are scalar equations, letter = expression, put into the coefficients at the end.
     """
     difference = reduced(normal(left, rules).minus(normal(right, rules)), rules)
-    return all(sp.expand(sp.cancel(c.subs(values or {}))) == 0 for c in difference.terms.values())
+    substitutions: Any = values or {}
+    return all(sp.expand(sp.cancel(c.subs(substitutions))) == 0 for c in difference.terms.values())

@@ -255,7 +255,9 @@ class Dominates(_MatrixClaim):
             return None if gap >= 0 else f"the difference is {gap}"
         if gap != gap.transpose():
             return f"the difference is not symmetric, by {largest_entry(gap - gap.transpose())}"
-        return None if is_positive_semidefinite(gap) else f"the difference {matrix_text(gap)} is not positive semidefinite"
+        return (
+            None if is_positive_semidefinite(gap) else f"the difference {matrix_text(gap)} is not positive semidefinite"
+        )
 
     def latex(self) -> str:
         order = r"\succeq" if isinstance(self.larger, MatrixExpr) else r"\ge"
@@ -277,7 +279,8 @@ class _ScalarClaim(Claim):
         """Return the expressions that must vanish identically."""
 
     def check(self, context: Context) -> Finding:
-        if all(_vanishes(cast("sp.Expr", r.subs(context.values))) for r in self.residuals()):
+        values: Any = context.values
+        if all(_vanishes(r.subs(values)) for r in self.residuals()):
             return self._finding(Outcome.PROVED)
         found = search(self, context)
         if found is not None:
@@ -313,7 +316,7 @@ class ScalarIdentity(_ScalarClaim):
 
     def residuals(self) -> list[sp.Expr]:
         """Return left − right."""
-        return [cast("sp.Expr", (self.left - self.right).doit())]
+        return [(self.left - self.right).doit()]
 
     def latex(self) -> str:
         return f"{latex(self.left)} = {latex(self.right)}"
@@ -332,7 +335,7 @@ class SolvesODE(_ScalarClaim):
     def residuals(self) -> list[sp.Expr]:
         """Return the defect of the equation and of the initial condition."""
         defect = sp.diff(self.solution, self.time) - self.field.subs(self.unknown, self.solution)
-        return [cast("sp.Expr", defect), cast("sp.Expr", self.solution.subs(self.time, 0) - self.start)]
+        return [defect, self.solution.subs(self.time, 0) - self.start]
 
     def latex(self) -> str:
         name, t = latex(self.unknown), latex(self.time)
@@ -377,11 +380,12 @@ def formula_failure(formula: Any, instance: Instance) -> str | None:
     """Evaluate a comparison or connective at an instance; return None if it is true, else its failing comparisons."""
 
     def truth(node: Any) -> bool:
+        left: Any = getattr(node, "lhs", None)
         match node:
             case sp.logic.boolalg.BooleanAtom():
                 return bool(node)
             case sp.core.relational.Relational():
-                gap = value_of(node.lhs - node.rhs, instance)
+                gap = value_of(left - node.rhs, instance)
                 return bool(_COMPARE[type(node)](gap))
             case sp.And():
                 return all(truth(part) for part in node.args)

@@ -1,6 +1,7 @@
 """What training conserves: balance, the Gram matrix, and their exact drift in discrete steps (results 3.1 to 3.3)."""
 
 import random
+from typing import Any
 
 import sympy as sp
 
@@ -10,11 +11,11 @@ from jepalign.theory.proof import Assumption, Equation, FalseSibling, Source, St
 from jepalign.theory.setting import Draw, P, Q, R, W, alpha, d, epsilon, eta, k
 
 predictor_decay = sp.Symbol(r"\eta_P", real=True)
-stale = sp.MatrixSymbol(r"\tilde{W}", k, d)
+stale: Any = sp.MatrixSymbol(r"\tilde{W}", k, d)
 time, initial, value = sp.symbols("t b_0 b", real=True)
 
-BALANCE = W * W.T - P.T * P / alpha
-DRIFT = P.T * R * R.T * P - alpha * W * R.T * R * W.T
+BALANCE: Any = W * W.T - P.T * P / alpha
+DRIFT: Any = P.T * R * R.T * P - alpha * W * R.T * R * W.T
 
 THROUGH_PREDICTOR = Assumption(
     "through-predictor",
@@ -39,7 +40,7 @@ OPTIMAL = Assumption(
     Equation(R * W.T, sp.ZeroMatrix(k, k)),
 )
 
-_FLOW = {W: Q.T * R - eta * W, P: alpha * R * W.T - predictor_decay * P}
+_FLOW: Any = {W: Q.T * R - eta * W, P: alpha * R * W.T - predictor_decay * P}
 _STEP = {
     W: (1 - epsilon * eta) * W + epsilon * Q.T * R,
     P: (1 - epsilon * predictor_decay) * P + epsilon * alpha * R * stale.T,
@@ -85,7 +86,9 @@ def _scalars(**changes: int) -> dict[sp.Symbol, object]:
 def _one_mode(encoder: int, predictor: int, feedback: int, residual: int, stale_encoder: int) -> dict[object, object]:
     return {
         letter: matrix([[entry]])
-        for letter, entry in zip((W, P, Q, R, stale), (encoder, predictor, feedback, residual, stale_encoder), strict=True)
+        for letter, entry in zip(
+            (W, P, Q, R, stale), (encoder, predictor, feedback, residual, stale_encoder), strict=True
+        )
     }
 
 
@@ -224,11 +227,12 @@ GRAM_CONSERVATION = Theorem(
             uses=("optimal-predictor",),
         ),
     ),
-    witnesses=(
-        Witness("optimal-predictor", Instance({k: 1, d: 1}, _one_mode(1, 1, 1, 1, 1), _scalars())),
-    ),
+    witnesses=(Witness("optimal-predictor", Instance({k: 1, d: 1}, _one_mode(1, 1, 1, 1, 1), _scalars())),),
     instances=_optimal,
-    sources=(Source("tang2023", "", "no decay, orthonormal start"), Source("ours", "", "any target, backbone and feedback")),
+    sources=(
+        Source("tang2023", "", "no decay, orthonormal start"),
+        Source("ours", "", "any target, backbone and feedback"),
+    ),
     belief="A perfectly trained predictor makes collapse more likely.",
     example=(
         "import numpy as np\n"

@@ -1,6 +1,7 @@
 """The contrastive side: what the map of chapter 2 maps to (results 1.1 and 1.2)."""
 
 import random
+from typing import Any
 
 from jepalign.theory.claims import Equality
 from jepalign.theory.exact import Instance, matrix
@@ -25,7 +26,7 @@ PAIRED = Assumption(
 # A target twice as long as the context's embedding, as from a second encoder: every view still has one partner.
 UNPAIRED = Instance({k: 1, m: 2}, {Z: matrix([[1, 2]]), T: matrix([[0, 2], [2, 0]])})
 
-SPECTRAL_LOSS = -2 * tr(batch_K) + squared_norm(Z.T * Z) / m**2
+SPECTRAL_LOSS: Any = -2 * tr(batch_K) + squared_norm(Z.T * Z) / m**2
 
 DUALITY = Theorem(
     name="duality",
@@ -111,7 +112,10 @@ SPECTRAL_SPLIT = Theorem(
     ),
     witnesses=(Witness("paired", UNPAIRED),),
     instances=batch,
-    sources=(Source("haochen2021", "Section 3", "the loss"), Source("wang2020", "Theorem 1", "the two terms, on the sphere")),
+    sources=(
+        Source("haochen2021", "Section 3", "the loss"),
+        Source("wang2020", "Theorem 1", "the two terms, on the sphere"),
+    ),
     belief="Alignment minus uniformity is a metaphor for what contrastive losses do.",
     example=(
         "import numpy as np\n"

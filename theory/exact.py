@@ -34,15 +34,15 @@ class Instance:
     spectra : maps the name of a spectral function g to the coefficients (c₀, c₁, …) of a polynomial g(s) = Σ c_n sⁿ.
     """
 
-    sizes: Mapping[sp.Symbol, int] = field(default_factory=dict[sp.Symbol, int])
-    matrices: Mapping[sp.MatrixSymbol, Any] = field(default_factory=dict[sp.MatrixSymbol, Any])
-    scalars: Mapping[sp.Symbol, Any] = field(default_factory=dict[sp.Symbol, Any])
+    sizes: Mapping[Any, int] = field(default_factory=dict[Any, int])
+    matrices: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
+    scalars: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     spectra: Mapping[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
 
     def with_(
         self,
-        matrices: Mapping[sp.MatrixSymbol, Any] | None = None,
-        scalars: Mapping[sp.Symbol, Any] | None = None,
+        matrices: Mapping[Any, Any] | None = None,
+        scalars: Mapping[Any, Any] | None = None,
     ) -> "Instance":
         """Return a copy with some values replaced."""
         return replace(
@@ -84,7 +84,7 @@ _ACCENTS = {r"\dot": "\u0307", r"\bar": "\u0304", r"\tilde": "\u0303"}
 
 
 def plain_name(symbol: Any) -> str:
-    """Return a letter's name as plain text: Σ_yx for \\Sigma_{yx}, Ż for \\dot{Z}."""
+    """Return a letter's name as plain text, its LaTeX turned into Unicode: Σ_yx, Ż."""
     name = str(symbol.name)
     for accent, mark in _ACCENTS.items():
         if name.startswith(accent):
@@ -164,7 +164,7 @@ class Evaluator:
             raise NotExactError(f"the size {size} has no value")
         return int(value)
 
-    def _matrix(self, node: MatrixExpr) -> Dual:
+    def _matrix(self, node: Any) -> Dual:
         match node:
             case sp.MatrixSymbol():
                 if node not in self.instance.matrices:
@@ -185,20 +185,21 @@ class Evaluator:
                 value = fmpq_mat(self._size(node.shape[0]), self._size(node.shape[1]))
                 return Dual(value, value)
             case sp.Transpose():
-                inner = self._matrix(cast("MatrixExpr", node.arg))
+                inner = self._matrix(node.arg)
                 return Dual(inner.value.transpose(), inner.change.transpose())
             case sp.Inverse():
-                return _inverted(self._matrix(cast("MatrixExpr", node.arg)))
+                return _inverted(self._matrix(node.arg))
             case sp.MatPow():
-                base, exponent = node.args
-                inner = self._matrix(cast("MatrixExpr", base))
+                base: Any = node.args[0]
+                exponent: Any = node.args[1]
+                inner = self._matrix(base)
                 inner = _inverted(inner) if exponent < 0 else inner
                 result = Dual(eye(inner.value.nrows()), _zeros(inner.value))
                 for _ in range(abs(int(exponent))):
                     result = _product(result, inner)
                 return result
             case sp.MatAdd():
-                parts = [self._matrix(cast("MatrixExpr", part)) for part in node.args]
+                parts = [self._matrix(part) for part in node.args]
                 return Dual(_sum(p.value for p in parts), _sum(p.change for p in parts))
             case sp.MatMul():
                 result = self(node.args[0])
@@ -223,11 +224,11 @@ class Evaluator:
             power = _product(power, argument)
         return Dual(value, change)
 
-    def _scalar(self, node: sp.Expr) -> Dual:
+    def _scalar(self, node: Any) -> Dual:
         zero = fmpq(0)
         match node:
             case sp.Trace():
-                inner = self._matrix(cast("MatrixExpr", node.arg))
+                inner = self._matrix(node.arg)
                 return Dual(matrix_trace(inner.value), matrix_trace(inner.change))
             case sp.Rational():
                 return Dual(rational(node), zero)
@@ -238,22 +239,22 @@ class Evaluator:
                     return Dual(rational(self.instance.scalars[node]), zero)
                 raise NotExactError(f"{node} has no value")
             case sp.Add():
-                parts = [self._scalar(cast("sp.Expr", part)) for part in node.args]
+                parts = [self._scalar(part) for part in node.args]
                 return Dual(sum((p.value for p in parts), zero), sum((p.change for p in parts), zero))
             case sp.Mul():
                 result = Dual(fmpq(1), zero)
                 for part in node.args:
-                    result = _product(result, self._scalar(cast("sp.Expr", part)))
+                    result = _product(result, self._scalar(part))
                 return result
             case sp.Pow():
                 return self._power(node)
             case sp.log() if isinstance(node.args[0], sp.Determinant):
-                return self._logdet(cast("MatrixExpr", node.args[0].arg))
+                return self._logdet(node.args[0].arg)
             case _:
                 raise NotExactError(f"{node} has no rational value")
 
-    def _power(self, node: sp.Pow) -> Dual:
-        base, exponent = self._scalar(cast("sp.Expr", node.args[0])), node.args[1]
+    def _power(self, node: Any) -> Dual:
+        base, exponent = self._scalar(node.args[0]), node.args[1]
         if exponent.is_Rational and exponent.q == 2 and base.change == 0:
             root = _rational_root(base.value)
             return Dual(root ** int(exponent.p), fmpq(0))
@@ -262,7 +263,7 @@ class Evaluator:
         n = int(exponent)
         return Dual(base.value**n, fmpq(n) * base.value ** (n - 1) * base.change if n and base.change != 0 else fmpq(0))
 
-    def _logdet(self, argument: MatrixExpr) -> Dual:
+    def _logdet(self, argument: Any) -> Dual:
         """Give log det its exact derivative; its value is rational only at determinant 1, and no check asks for it."""
         inner = self._matrix(argument)
         inverse = _inverted(inner).value
@@ -346,4 +347,6 @@ def gradient_at(function: Any, variable: sp.MatrixSymbol, instance: Instance) ->
     return fmpq_mat(rows, columns, [entry(i, j) for i in range(rows) for j in range(columns)])
 
 
-Sampler = Callable[[Any, int], Instance]  # (a random.Random, a size ≥ 1) -> an admissible instance, larger with the size
+Sampler = Callable[
+    [Any, int], Instance
+]  # (a random.Random, a size ≥ 1) -> an admissible instance, larger with the size

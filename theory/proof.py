@@ -138,8 +138,10 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Theorem:
-    """A result. ``instances`` draws random admissible instances; ``belief`` is the nearest false belief, in prose;
-    ``example`` is runnable Python that a reader can paste.
+    """A result.
+
+    ``instances`` draws random admissible instances; ``belief`` is the nearest false belief, in prose; ``example`` is runnable
+    Python that a reader can paste.
     """
 
     name: str
@@ -256,7 +258,9 @@ def verify(theorem: Theorem, *, seed: int = 0) -> Report:
     started = time.perf_counter()
     findings = [step.claim.check(theorem.context(step.uses, seed=seed)) for step in theorem.proof]
     evaluated, problems = _evaluate_on_instances(theorem, seed)
-    problems += [f"assumption {a.name} has no witness" for a in theorem.assumptions if not _has_witness(theorem, a.name)]
+    problems += [
+        f"assumption {a.name} has no witness" for a in theorem.assumptions if not _has_witness(theorem, a.name)
+    ]
     return Report(
         name=theorem.name,
         title=theorem.title,
@@ -336,7 +340,9 @@ def _examine(theorem: Theorem, witness: Witness) -> NecessityReport:
             continue
         if failed is not None:
             return NecessityReport(witness.assumption, where, failed)
-    return NecessityReport(witness.assumption, where, "", "every conclusion still holds: the assumption may not be needed")
+    return NecessityReport(
+        witness.assumption, where, "", "every conclusion still holds: the assumption may not be needed"
+    )
 
 
 def examples(theorem: Theorem, count: int, seed: int = 0) -> Mapping[str, Any]:

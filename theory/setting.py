@@ -17,19 +17,19 @@ from jepalign.theory.expressions import Named, SymmetricSymbol
 k, d, m = sp.symbols("k d m", integer=True, positive=True)
 """Embedding dimension, input dimension, number of embeddings in the batch."""
 
-W = sp.MatrixSymbol("W", k, d)
-V = sp.MatrixSymbol("V", k, d)
-P = sp.MatrixSymbol("P", k, k)
-Q = sp.MatrixSymbol("Q", k, k)
-R = sp.MatrixSymbol("R", k, d)
-X = sp.MatrixSymbol("X", d, m)
-Y = sp.MatrixSymbol("Y", d, m)
-Z = sp.MatrixSymbol("Z", k, m)
-T = sp.MatrixSymbol("T", m, m)
-Zbar = sp.MatrixSymbol(r"\bar{Z}", k, m)
-Sigma_x = SymmetricSymbol(r"\Sigma_x", d)
-Sigma_y = SymmetricSymbol(r"\Sigma_y", d)
-Sigma_yx = sp.MatrixSymbol(r"\Sigma_{yx}", d, d)
+W: Any = sp.MatrixSymbol("W", k, d)
+V: Any = sp.MatrixSymbol("V", k, d)
+P: Any = sp.MatrixSymbol("P", k, k)
+Q: Any = sp.MatrixSymbol("Q", k, k)
+R: Any = sp.MatrixSymbol("R", k, d)
+X: Any = sp.MatrixSymbol("X", d, m)
+Y: Any = sp.MatrixSymbol("Y", d, m)
+Z: Any = sp.MatrixSymbol("Z", k, m)
+T: Any = sp.MatrixSymbol("T", m, m)
+Zbar: Any = sp.MatrixSymbol(r"\bar{Z}", k, m)
+Sigma_x: Any = SymmetricSymbol(r"\Sigma_x", d)
+Sigma_y: Any = SymmetricSymbol(r"\Sigma_y", d)
+Sigma_yx: Any = sp.MatrixSymbol(r"\Sigma_{yx}", d, d)
 
 eta, alpha, epsilon = sp.symbols("eta alpha epsilon", real=True)
 """Weight decay, learning rate of the predictor relative to the encoder's, step size."""
@@ -37,10 +37,10 @@ eta, alpha, epsilon = sp.symbols("eta alpha epsilon", real=True)
 w, p, s = sp.symbols("w p s", real=True)
 variance, cross, correlation = sp.symbols("sigma lambda rho", real=True)
 
-Phi = Named(r"\Phi", W * Sigma_x * W.T)
-K = Named("K", W * Sigma_yx * W.T)
-batch_Phi = Named(r"\Phi", Z * Z.T / m)
-batch_K = Named("K", Z * T * Z.T / m)
+Phi: Any = Named(r"\Phi", W * Sigma_x * W.T)
+K: Any = Named("K", W * Sigma_yx * W.T)
+batch_Phi: Any = Named(r"\Phi", Z * Z.T / m)
+batch_K: Any = Named("K", Z * T * Z.T / m)
 
 
 class Draw:

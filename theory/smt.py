@@ -9,7 +9,7 @@ seconds, so the answer does not depend on the machine.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import sympy as sp
 import z3
@@ -21,18 +21,18 @@ class NotPolynomialError(ValueError):
     """A formula contains something other than polynomials in real letters, comparisons and connectives."""
 
 
-def _term(node: sp.Expr) -> Any:
+def _term(node: Any) -> Any:
     match node:
         case sp.Rational():
             return z3.RealVal(f"{node.p}/{node.q}")
         case sp.Symbol():
             return z3.Real(str(node))
         case sp.Add():
-            return reduce(lambda a, b: a + b, [_term(cast("sp.Expr", part)) for part in node.args])
+            return reduce(lambda a, b: a + b, [_term(part) for part in node.args])
         case sp.Mul():
-            return reduce(lambda a, b: a * b, [_term(cast("sp.Expr", part)) for part in node.args])
+            return reduce(lambda a, b: a * b, [_term(part) for part in node.args])
         case sp.Pow() if node.exp.is_Integer and int(node.exp) > 0:
-            base = _term(cast("sp.Expr", node.base))
+            base = _term(node.base)
             return reduce(lambda a, b: a * b, [base] * int(node.exp))
         case _:
             raise NotPolynomialError(f"{node}: multiply out quotients and name radicals before asking z3")

@@ -1,6 +1,7 @@
 """The dictionary: a predictor that is a function of the embedding covariance is the derivative of a uniformity (2.0)."""
 
 import random
+from typing import Any
 
 import sympy as sp
 
@@ -27,11 +28,11 @@ from jepalign.theory.setting import (
 
 # -- the lemma: d tr G(S) = tr g(S) dS ----------------------------------------------------------------------------------
 
-S = SymmetricSymbol("S", k)
-dS = SymmetricSymbol(r"\dot{S}", k)
-power_m = SymmetricSymbol("A", k)  # Sᵐ
-power_n = SymmetricSymbol("B", k)  # Sⁿ
-d_power_n = SymmetricSymbol(r"\dot{B}", k)
+S: Any = SymmetricSymbol("S", k)
+dS: Any = SymmetricSymbol(r"\dot{S}", k)
+power_m: Any = SymmetricSymbol("A", k)  # Sᵐ
+power_n: Any = SymmetricSymbol("B", k)  # Sⁿ
+d_power_n: Any = SymmetricSymbol(r"\dot{B}", k)
 
 
 def _powers(rng: random.Random, size: int) -> Instance:
@@ -116,17 +117,17 @@ TRACE_DERIVATIVE = Theorem(
 
 # -- the dictionary -----------------------------------------------------------------------------------------------------
 
-g = SpectralFunction("g", batch_Phi)
-G = SpectralFunction("g", batch_Phi, -1)
-root = sp.MatrixSymbol("F", k, k)
+g: Any = SpectralFunction("g", batch_Phi)
+G: Any = SpectralFunction("g", batch_Phi, -1)
+root: Any = sp.MatrixSymbol("F", k, k)
 gain = sp.Symbol("g", real=True)
 FUNCTIONAL = (tr(G) - tr(batch_K)) / 2
 RESIDUAL = (Z * T - g * Z) / m
 
-linear_Phi = Named(r"\Phi", W * X * X.T * W.T / m)
-linear_g = SpectralFunction("g", linear_Phi)
-Sigma = Named(r"\Sigma", X * X.T / m)
-C = Named("C", X * T * X.T / m)
+linear_Phi: Any = Named(r"\Phi", W * X * X.T * W.T / m)
+linear_g: Any = SpectralFunction("g", linear_Phi)
+Sigma: Any = Named(r"\Sigma", X * X.T / m)
+C: Any = Named("C", X * T * X.T / m)
 LINEAR_FUNCTIONAL = (tr(SpectralFunction("g", linear_Phi, -1)) - tr(W * C * W.T)) / 2
 
 SYMMETRISED = Assumption(
@@ -184,6 +185,17 @@ def _pair(pairing: list[list[int]], polynomial: tuple[int, ...], predictor: obje
         },
         spectra={"g": tuple(rational(c) for c in polynomial)},
     )
+
+
+def _any_predictor(rng: random.Random, size: int) -> Instance:
+    instance = _batch(rng, size)
+    rows = instance.sizes[k]
+    return instance.with_({P: Draw(rng).matrix(rows, rows)})
+
+
+def _signed(rng: random.Random, size: int) -> Instance:
+    instance = _batch(rng, size)
+    return Instance(instance.sizes, instance.matrices, instance.scalars, {"g": Draw(rng).polynomial(1)})
 
 
 DICTIONARY = Theorem(
@@ -285,7 +297,7 @@ DICTIONARY = Theorem(
             r" form, symmetric or not",
             Gradient((tr(StopGradient(P) * batch_Phi) - tr(batch_K)) / 2, Z, (Z * T - P * Z) / m),
             uses=("symmetrised",),
-            instances=lambda rng, size: _any_predictor(rng, size),
+            instances=_any_predictor,
         ),
         FalseSibling(
             "alignment-at-half",
@@ -297,7 +309,7 @@ DICTIONARY = Theorem(
             "descent-always",
             r"claim descent of the preconditioned flow for every $g$, negative or not",
             Dominates(tr(RESIDUAL.T * g * RESIDUAL), sp.S.Zero, root.T * RESIDUAL),
-            instances=lambda rng, size: _signed(rng, size),
+            instances=_signed,
         ),
     ),
     witnesses=(
@@ -325,17 +337,6 @@ DICTIONARY = Theorem(
         "assert np.allclose(residual, negatives)"
     ),
 )
-
-
-def _any_predictor(rng: random.Random, size: int) -> Instance:
-    instance = _batch(rng, size)
-    rows = instance.sizes[k]
-    return instance.with_({P: Draw(rng).matrix(rows, rows)})
-
-
-def _signed(rng: random.Random, size: int) -> Instance:
-    instance = _batch(rng, size)
-    return Instance(instance.sizes, instance.matrices, instance.scalars, {"g": Draw(rng).polynomial(1)})
 
 
 THEOREMS = (TRACE_DERIVATIVE, DICTIONARY)

@@ -5,6 +5,7 @@ write it (pairs of samples, log-determinants, Schatten norms) and differentiated
 """
 
 import random
+from typing import Any
 
 import sympy as sp
 
@@ -34,7 +35,7 @@ from jepalign.theory.setting import (
 )
 
 x, y = sp.symbols("x y", real=True)
-one = identity(k)
+one: Any = identity(k)
 shifted = (one + batch_Phi).I
 
 ONE_WAY = Instance({k: 1, m: 2}, {Z: matrix([[1, 2]]), T: matrix([[0, 1], [0, 0]])})  # one order of the pair only
@@ -111,7 +112,11 @@ SPECTRAL_CONTRASTIVE = Theorem(
     ),
     witnesses=(Witness("symmetrised", ONE_WAY),),
     instances=_with_scalar,
-    sources=(Source("ours", "", "as a potential"), Source("haochen2021", "", "the loss"), Source("tao2022", "", "its gradient")),
+    sources=(
+        Source("ours", "", "as a potential"),
+        Source("haochen2021", "", "the loss"),
+        Source("tao2022", "", "its gradient"),
+    ),
     belief="A method without negatives cannot compute the gradient of a loss made of negatives.",
     example=(
         "from jepalign.linear_models import DICTIONARY\n"
@@ -278,8 +283,8 @@ LOG_DET = Theorem(
     ),
 )
 
-square_root = SymmetricSymbol("B", k)
-square_root_rate = SymmetricSymbol(r"\dot{B}", k)
+square_root: Any = SymmetricSymbol("B", k)
+square_root_rate: Any = SymmetricSymbol(r"\dot{B}", k)
 ROOT = Assumption(
     "square-root",
     r"the predictor is the positive square root, $B^2 = \Phi$",
@@ -324,14 +329,16 @@ DIRECTPRED = Theorem(
                 tr(StopGradient(square_root) * batch_Phi) / 2 - tr(batch_K) / 2,
                 Z,
                 (Z * T - square_root * Z) / m,
-                named=r"U_{1/2}",
             ),
             r"Hence the gradient is that of $\frac12 \operatorname{tr} B\Phi - \frac12 \operatorname{tr} K$ at frozen $B$.",
             uses=("symmetrised",),
             conclusion=True,
         ),
         Step(
-            Equality(squared_norm(square_root * Z - Z * T), tr(Z.T * batch_Phi * Z) - 2 * tr(Z * T * Z.T * square_root) + tr(Z * T * T.T * Z.T)),
+            Equality(
+                squared_norm(square_root * Z - Z * T),
+                tr(Z.T * batch_Phi * Z) - 2 * tr(Z * T * Z.T * square_root) + tr(Z * T * T.T * Z.T),
+            ),
             r"The squared residual contains the predictor only as $B^2 = \Phi$ and in the cross term.",
             uses=("square-root", "symmetrised"),
             conclusion=True,
@@ -382,7 +389,11 @@ DIRECTPRED = Theorem(
         ),
     ),
     instances=_rooted,
-    sources=(Source("ours", "", "the potential"), Source("tian2021", "(18)", "the predictor"), Source("wang2021", "", "powers")),
+    sources=(
+        Source("ours", "", "the potential"),
+        Source("tian2021", "(18)", "the predictor"),
+        Source("wang2021", "", "powers"),
+    ),
     belief="DirectPred whitens: its fixed point is a covariance of ones.",
     example=(
         "import numpy as np\n"
@@ -554,7 +565,9 @@ LEARNT = Theorem(
 
 start = sp.Symbol("s_0", real=True)
 lam, sig = sp.symbols("lambda sigma", real=True)
-ESCAPE_TIME = ((1 / start - 1 / s) / lam + sig / lam**2 * sp.log(s * (lam - sig * start) / (start * (lam - sig * s)))) / 2
+ESCAPE_TIME = (
+    (1 / start - 1 / s) / lam + sig / lam**2 * sp.log(s * (lam - sig * start) / (start * (lam - sig * s)))
+) / 2
 INSIDE = Assumption(
     "below-the-optimum",
     r"$0 < s_0 < s < \rho$: the mode has grown and is still below its optimum",
@@ -601,7 +614,10 @@ ORIGIN = Theorem(
         ),
         Step(
             ScalarIdentity(
-                sp.Derivative(sp.log(s * (lam - sig * start) / (start * (lam - sig * s))) / (2 * lam), s) * 2 * s * (lam - sig * s),
+                sp.Derivative(sp.log(s * (lam - sig * start) / (start * (lam - sig * s))) / (2 * lam), s)
+                * 2
+                * s
+                * (lam - sig * s),
                 sp.S.One,
             ),
             "Its time is the logarithm alone.",

@@ -1,6 +1,7 @@
 """The force of a JEPA: attraction and repulsion, the negatives it is equivalent to, and the sign of a mode (2.1 to 2.3)."""
 
 import random
+from typing import Any
 
 import sympy as sp
 
@@ -8,7 +9,17 @@ from jepalign.theory.claims import Dominates, Equality, Gradient, Implication, S
 from jepalign.theory.exact import Instance, eye, matrix
 from jepalign.theory.expressions import StopGradient, identity, squared_norm, tr
 from jepalign.theory.implicit_uniformity.entries import BALANCED, WHITENED
-from jepalign.theory.proof import Assumption, Equation, FalseSibling, Inequality, Semidefinite, Source, Step, Theorem, Witness
+from jepalign.theory.proof import (
+    Assumption,
+    Equation,
+    FalseSibling,
+    Inequality,
+    Semidefinite,
+    Source,
+    Step,
+    Theorem,
+    Witness,
+)
 from jepalign.theory.setting import (
     Draw,
     K,
@@ -30,14 +41,12 @@ from jepalign.theory.setting import (
 )
 
 leak = sp.Symbol("kappa", real=True)
-z = sp.MatrixSymbol("z", k, 1)
+z: Any = sp.MatrixSymbol("z", k, 1)
 
 # The target's value is V; a leak κ lets that fraction of the gradient through to the encoder.
 TARGET = StopGradient(V) + leak * (W - StopGradient(W))
-LOSS = (
-    tr(P * W * Sigma_x * W.T * P.T) - 2 * tr(P * W * Sigma_yx.T * TARGET.T) + tr(TARGET * Sigma_y * TARGET.T)
-) / 2
-FROZEN_PENALTY = tr(StopGradient(P).T * StopGradient(P) * Phi) / 2
+LOSS = (tr(P * W * Sigma_x * W.T * P.T) - 2 * tr(P * W * Sigma_yx.T * TARGET.T) + tr(TARGET * Sigma_y * TARGET.T)) / 2
+FROZEN_PENALTY: Any = tr(StopGradient(P).T * StopGradient(P) * Phi) / 2
 
 STOP_GRADIENT = Assumption(
     "stop-gradient",
@@ -148,7 +157,7 @@ SHARED = Assumption("shared-encoder", r"the target encoder is the encoder, $V = 
 SYMMETRIC_CROSS = Assumption(
     "symmetric-cross-covariance", r"$\Sigma_{yx}^{\top} = \Sigma_{yx}$", Equation(Sigma_yx.T, Sigma_yx)
 )
-NEGATIVES = alpha * tr(Phi * Phi) / 4
+NEGATIVES: Any = alpha * tr(Phi * Phi) / 4
 CONTRASTIVE = (tr(Phi * Phi) - 2 * tr(K)) / 4
 
 
@@ -256,8 +265,8 @@ REPULSION_EQUIVALENCE = Theorem(
 )
 
 low, high = sp.symbols(r"\sigma_{\min} \sigma_{\max}", real=True)
-above = sp.MatrixSymbol("E", d, d)
-below = sp.MatrixSymbol("F", d, d)
+above: Any = sp.MatrixSymbol("E", d, d)
+below: Any = sp.MatrixSymbol("F", d, d)
 
 
 def _bounded(rng: random.Random, size: int) -> Instance:

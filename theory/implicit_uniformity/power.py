@@ -1,6 +1,7 @@
 """What the implicit repulsion delivers: the power identity and the stop-gradient's share of it (2.4 and 2.5)."""
 
 import random
+from typing import Any
 
 import sympy as sp
 
@@ -10,9 +11,9 @@ from jepalign.theory.expressions import Named, StopGradient, squared_norm, tr
 from jepalign.theory.proof import Assumption, Equation, FalseSibling, Source, Step, Theorem, Witness
 from jepalign.theory.setting import Draw, K, P, Phi, Sigma_x, Sigma_yx, T, W, X, Y, Z, Zbar, d, eta, k, m
 
-moment = Named(r"\Phi", Z * Z.T / m)
-target_cross = Named("K", Zbar * Z.T / m)
-paired_cross = Named("K", Z * T * Z.T / m)
+moment: Any = Named(r"\Phi", Z * Z.T / m)
+target_cross: Any = Named("K", Zbar * Z.T / m)
+paired_cross: Any = Named("K", Z * T * Z.T / m)
 
 
 def surplus_power(target: sp.MatrixExpr) -> sp.Expr:
@@ -20,8 +21,8 @@ def surplus_power(target: sp.MatrixExpr) -> sp.Expr:
     return tr((P.T * (target - P * Z) - (target - Z)) * Z.T) / m
 
 
-CORRECTION = tr(P.T * (target_cross - P * moment))
-ALIGNMENT = squared_norm(Z - Zbar) / (2 * m)
+CORRECTION: Any = tr(P.T * (target_cross - P * moment))
+ALIGNMENT: Any = squared_norm(Z - Zbar) / (2 * m)
 ASYMMETRY = (squared_norm(Z) - squared_norm(Zbar)) / (2 * m)
 
 
@@ -267,7 +268,7 @@ def _prediction_loss(target: sp.MatrixExpr) -> sp.Expr:
     return squared_norm(P * W * X - target * Y) / (2 * m)
 
 
-RESIDUAL = W * Y - P * W * X
+RESIDUAL: Any = W * Y - P * W * X
 NORMAL_EQUATION = Assumption(
     "optimal-predictor",
     r"the predictor is the least-squares one, $P \Phi = K$",
@@ -361,7 +362,10 @@ STOP_GRADIENT_REPULSION = Theorem(
         ),
     ),
     instances=_regression,
-    sources=(Source("mikulasch2026", "(54), (58)", "general encoders, entropies"), Source("ours", "", "the linear identity")),
+    sources=(
+        Source("mikulasch2026", "(54), (58)", "general encoders, entropies"),
+        Source("ours", "", "the linear identity"),
+    ),
     belief="Stop-gradient is an implementation detail that saves a backward pass.",
     example=(
         "import numpy as np\n"
