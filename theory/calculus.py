@@ -27,7 +27,9 @@ from sympy.matrices.expressions.matexpr import MatrixExpr
 
 from jepalign.theory.expressions import Named, SpectralFunction, StopGradient, SymmetricSymbol
 
-REWRITE_LIMIT = (
+# Rules given by a caller need not terminate. No identity of the catalogue comes near these bounds.
+REWRITE_LIMIT = 20_000
+WORD_LIMIT = 200
     20_000  # rules given by a caller need not terminate; no identity here takes more than a few hundred steps
 )
 
@@ -537,12 +539,22 @@ def reduced(form: Form, rules: Sequence[Rule] = ()) -> Form:
         inner = reduced(letter.inner, rules)
         return _inverse(inner) if letter.spectral is None else _of_letter(_spectral_letter(*letter.spectral, inner))
 
+    def renew_factors(terms: Mapping[Term, sp.Expr]) -> Iterator[tuple[Term, sp.Expr]]:
+        for (factors, word), c in terms.items():
+            product = Form(None, None, {(tuple(f for f in factors if not isinstance(f, LogDet)), ()): c})
+            for factor in factors:
+                if isinstance(factor, LogDet):
+                    product = product.times(_logdet(reduced(factor.inner, rules)))
+            yield from product.times(_of_word(word, form.rows, form.columns)).terms.items()
+
     settled: list[tuple[Term, sp.Expr]] = []
-    pending = list(form.map_letters(renew).terms.items()) if rules else list(form.terms.items())
+    pending = list(renew_factors(form.map_letters(renew).terms)) if rules else list(form.terms.items())
     for _ in range(REWRITE_LIMIT):
         if not pending:
             return Form.collect(form.rows, form.columns, settled)
         (factors, word), coefficient = pending.pop()
+        if max((len(w) for w in (word, *factors) if not isinstance(w, LogDet)), default=0) > WORD_LIMIT:
+            break
         rewritten = None
         for position, factor in enumerate(factors):
             if isinstance(factor, LogDet):
