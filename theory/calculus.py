@@ -30,8 +30,6 @@ from jepalign.theory.expressions import Named, SpectralFunction, StopGradient, S
 # Rules given by a caller need not terminate. No identity of the catalogue comes near these bounds.
 REWRITE_LIMIT = 20_000
 WORD_LIMIT = 200
-    20_000  # rules given by a caller need not terminate; no identity here takes more than a few hundred steps
-)
 
 
 class CalculusError(ValueError):

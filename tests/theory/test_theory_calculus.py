@@ -126,7 +126,7 @@ def value(expression: Any, where: Instance) -> Any:
 
 
 @given(matrices("kk"), SHAPES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_rewriting_keeps_the_value(expression: Any, shape: tuple[int, int, int]) -> None:
     """An expression minus itself, transposed twice and multiplied out in another way, is zero by the rules and by value."""
     where = instance(*shape)
@@ -136,7 +136,7 @@ def test_rewriting_keeps_the_value(expression: Any, shape: tuple[int, int, int])
 
 
 @given(matrices("kk"), matrices("kk"), SHAPES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_equal_is_sound(left: Any, right: Any, shape: tuple[int, int, int]) -> None:
     where = instance(*shape)
     if equal(left, right):
@@ -147,7 +147,7 @@ def test_equal_is_sound(left: Any, right: Any, shape: tuple[int, int, int]) -> N
 
 
 @given(matrices("kk", 2), matrices("kk", 2), SHAPES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_differs_in_value_is_not_called_equal(left: Any, right: Any, shape: tuple[int, int, int]) -> None:
     where = instance(*shape)
     first, second = value(left, where), value(right, where)
@@ -156,7 +156,7 @@ def test_what_differs_in_value_is_not_called_equal(left: Any, right: Any, shape:
 
 
 @given(scalars(), SHAPES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_gradient_is_the_exact_one(function: Any, shape: tuple[int, int, int]) -> None:
     """Against dual numbers, at random shapes; spectral functions inside products have no rule and say so."""
     where = instance(*shape)
@@ -376,7 +376,7 @@ def test_rules_are_completed_by_letters() -> None:
 
 
 @given(SHAPES, matrices("kk", 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_rules_keep_the_value_where_they_hold(shape: tuple[int, int, int], expression: Any) -> None:
     """At an instance with P = W S Wᵀ, rewriting P so in any expression does not change its value."""
     where = instance(*shape)
