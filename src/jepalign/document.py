@@ -20,6 +20,10 @@ class Heading:
     text: str
     label: str
 
+    def __post_init__(self) -> None:
+        if self.level not in {1, 2}:
+            raise InputError("level", self.level, "is 1 for a section or 2 for a subsection")
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -35,6 +39,10 @@ class Equation:
     latex: str
     label: str = ""
     numbered: bool = False
+
+    def __post_init__(self) -> None:
+        if self.numbered and not self.label:
+            raise InputError("label", repr(self.label), "a numbered equation carries a label")
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,16 @@ class Table:
     caption: str
     label: str
 
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise InputError("rows", row, f"must have as many cells as the header ({len(self.header)})")
+
+    def weights(self) -> list[int]:
+        """Give each column room in proportion to its longest cell, within bounds that keep short columns readable."""
+        longest = [max(len(row[i]) for row in (self.header, *self.rows)) for i in range(len(self.header))]
+        return [min(max(length, 8), 60) for length in longest]
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -74,7 +92,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Statement:
-    """A numbered, boxed statement: ``kind`` is Theorem, Lemma, Common belief."""
+    """A numbered, boxed statement: ``kind`` is Theorem, Lemma, Common belief; all kinds share one count."""
 
     kind: str
     title: str
@@ -102,6 +120,10 @@ class Reference:
     title: str
     venue: str
     identifier: str
+
+    def __post_init__(self) -> None:
+        if not self.identifier.startswith(("arXiv:", "doi:")):
+            raise InputError("identifier", self.identifier, "reads arXiv:NUMBER or doi:NUMBER")
 
     @property
     def url(self) -> str:
@@ -137,11 +159,16 @@ class Span:
     cited: tuple[tuple[str, str], ...] = ()
 
 
-_MARK = re.compile(r"\$(?P<math>[^$]+)\$|`(?P<code>[^`]+)`|\*(?P<emphasis>[^*]+)\*|\[(?P<bracket>[@#][^\]]+)\]")
+# Emphasis holds whole formulas and whole code, and its first asterisk touches a word: "2 * 3 * 4" has none.
+_MARK = re.compile(
+    r"\$(?P<math>[^$]+)\$|`(?P<code>[^`]+)`|\[(?P<bracket>[@#][^\]]+)\]"
+    r"|\*(?=\S)(?P<emphasis>(?:\$[^$]+\$|`[^`]+`|[^*$`])+)\*"
+)
+_LABEL = re.compile(r"(?!cite-)[A-Za-z][A-Za-z0-9_-]*")
 
 
 def spans(markup: str) -> tuple[Span, ...]:
-    """Parse a text in markup. Raises ``InputError`` for a formula that is not closed."""
+    """Parse a text in markup. Raises ``InputError`` for a formula that is not closed and for a malformed citation."""
     return tuple(_spans(markup))
 
 
@@ -162,11 +189,22 @@ def _spans(markup: str) -> Iterator[Span]:
     yield from _literal(markup[at:])
 
 
+def plain(markup: str) -> str:
+    """Return the words of a text without markup, for a window title or a description."""
+
+    def words(parts: tuple[Span, ...]) -> Iterator[str]:
+        for span in parts:
+            yield from words(span.inner) if span.inner else (span.text,)
+
+    return "".join(words(spans(markup)))
+
+
 def _literal(text: str) -> Iterator[Span]:
     if "$" in text:
         raise InputError("markup", text[:60], "has a formula that is not closed")
     if text:
-        yield Span("text", text)
+        text = re.sub(r"\s+", " ", text)  # lines of a source are not lines of the document
+        yield Span("text", re.sub(r"(?<=\w)'", "’", re.sub(r'"([^"]*)"', r"“\1”", text)))
 
 
 def _cited(inside: str) -> tuple[tuple[str, str], ...]:
@@ -205,12 +243,15 @@ class Numbering:
 def number(document: Document) -> Numbering:
     """Give numbers to headings, statements, equations, tables and pictures in order, and to references as listed.
 
-    Raises ``InputError`` if two things carry one label.
+    Raises ``InputError`` if two things carry one label, for a label that is not letters, digits and hyphens, and if two
+    references carry one key.
     """
     names: dict[str, str] = {}
     counts = dict.fromkeys(("section", "subsection", "statement", "equation", "table", "figure"), 0)
 
     def give(label: str, name: str) -> None:
+        if _LABEL.fullmatch(label) is None:
+            raise InputError("label", repr(label), "is a letter, then letters, digits, hyphens; cite- is taken")
         if label in names:
             raise InputError("label", label, "is carried by two things")
         names[label] = name
@@ -233,7 +274,7 @@ def number(document: Document) -> Numbering:
                     walk(block.blocks)
                 case Equation() if block.numbered:
                     counts["equation"] += 1
-                    give(block.label or f"eq-{counts['equation']}", f"({counts['equation']})")
+                    give(block.label, f"({counts['equation']})")
                 case Table() if block.caption:
                     counts["table"] += 1
                     give(block.label, f"Table {counts['table']}")
@@ -244,4 +285,8 @@ def number(document: Document) -> Numbering:
                     pass
 
     walk(document.blocks)
-    return Numbering(names, {reference.key: i for i, reference in enumerate(document.references, start=1)})
+    cites: dict[str, int] = {}
+    for i, reference in enumerate(document.references, start=1):
+        if cites.setdefault(reference.key, i) != i:
+            raise InputError("key", reference.key, "is carried by two references")
+    return Numbering(names, cites)

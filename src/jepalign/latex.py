@@ -1,6 +1,11 @@
 """Documents as LaTeX: a file for plain article with amsmath, amssymb, amsthm and graphicx, to compile or to paste from."""
 
+import re
+import unicodedata
+from collections.abc import Iterator
+
 from jepalign import document as doc
+from jepalign.errors import InputError
 from jepalign.mathmarkup import to_typst
 
 _ESCAPES = {
@@ -14,23 +19,34 @@ _ESCAPES = {
     "$": r"\$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
-# Characters outside ASCII that texts of this package contain, for engines without Unicode fonts.
+# Characters without a letter in the default fonts that texts of this package contain.
 _UNICODE = {
     "…": r"\dots{}",
     "–": "--",
     "—": "---",
+    "’": "'",
+    "‘": "`",
+    "“": "``",
+    "”": "''",
+    "\u00a0": "~",
     "−": "$-$",
     "·": r"$\cdot$",
     "×": r"$\times$",
     "√": r"$\surd$",
     "≤": r"$\le$",
     "≥": r"$\ge$",
+    "≠": r"$\neq$",
+    "≈": r"$\approx$",
     "±": r"$\pm$",
     "∂": r"$\partial$",
     "∇": r"$\nabla$",
     "‖": r"$\Vert$",
     "→": r"$\to$",
+    "⇔": r"$\Leftrightarrow$",
     "∞": r"$\infty$",
     "½": r"$\frac12$",
     "¼": r"$\frac14$",
@@ -51,135 +67,201 @@ _UNICODE = {
     "Σ": r"$\Sigma$",
     "Φ": r"$\Phi$",
 }
+_MARKS = {"\u0307": r"\.", "\u0304": r"\=", "\u0303": r"\~", "\u0302": r"\^", "\u0308": r"\""}  # combining accents
+_LIGATURE = re.compile(r"([-,'`!?])(?=[-,'`])")  # -- ,, '' `` !` ?` are ligatures
 
+_PACKAGES = "amsmath, amssymb, amsthm, graphicx"
+# Margins by lengths, since a file to paste from should load no package for its looks.
 _PREAMBLE = r"""\documentclass{article}
-\usepackage[T1]{fontenc}
-\usepackage[utf8]{inputenc}
 \usepackage{amsmath,amssymb,amsthm,graphicx}
-\usepackage[margin=1in]{geometry}
-\theoremstyle{plain}
-\newtheorem{theorem}{Theorem}
-\newtheorem{lemma}[theorem]{Lemma}
-\newtheorem{belief}[theorem]{Common belief}
+\setlength{\textwidth}{6.5in}
+\setlength{\textheight}{9in}
+\setlength{\oddsidemargin}{0pt}
+\setlength{\topmargin}{-0.5in}
+\emergencystretch=2em
 """
-
-_ENVIRONMENTS = {"Theorem": "theorem", "Lemma": "lemma", "Common belief": "belief"}
-
-
-_MARKS = {"\u0307": r"\.", "\u0304": r"\=", "\u0303": r"\~"}  # combining accents
 
 
 def escaped(text: str) -> str:
-    """Return literal text for LaTeX."""
+    """Return literal text for LaTeX. Raises ``InputError`` for a character that plain LaTeX has no glyph for."""
     found: list[str] = []
-    for c in text:
-        if c in _MARKS and found:
+    composed = unicodedata.normalize("NFC", _LIGATURE.sub("\\1\ue000", text))
+    # Letters beyond Latin Extended-A are spelt as a letter and its accent, as Ṡ.
+    spelt = (c if c <= "\u017f" or c in _UNICODE else unicodedata.normalize("NFD", c) for c in composed)
+    for c in "".join(spelt):
+        if c == "\ue000":
+            found.append("{}")
+        elif c in _MARKS and found:
             found[-1] = f"{_MARKS[c]}{{{found[-1]}}}"
+        elif c in _ESCAPES or c in _UNICODE:
+            found.append(_ESCAPES.get(c) or _UNICODE[c])
+        elif c.isspace() or (c.isprintable() and c <= "\u017f"):  # LaTeX composes Latin letters
+            found.append(c)
         else:
-            found.append(_ESCAPES.get(c) or _UNICODE.get(c) or c)
+            raise InputError("text", f"U+{ord(c):04X}", "is not a character that the LaTeX output can show")
     return "".join(found)
 
 
-def _inline(markup: str) -> str:
-    return "".join(_span(span) for span in doc.spans(markup))
+def _formula(latex: str) -> str:
+    to_typst(latex)  # what the other outputs cannot show is refused here as well
+    return latex
 
 
-def _span(span: doc.Span) -> str:
-    match span.kind:
-        case "math":
-            to_typst(span.text)  # what the other outputs cannot show is refused here as well
-            return f"${span.text}$"
-        case "code":
-            return rf"\texttt{{{escaped(span.text)}}}"
-        case "emphasis":
-            return rf"\emph{{{''.join(map(_span, span.inner))}}}"
-        case "cite":
-            return " ".join(
-                rf"\cite[{escaped(words)}]{{{key}}}" if words else rf"\cite{{{key}}}" for key, words in span.cited
-            )
-        case "link":
-            return rf"\eqref{{{span.text}}}" if span.text.startswith("eq-") else rf"\ref{{{span.text}}}"
-        case _:
-            return escaped(span.text)
+class _Writer:
+    """Writes blocks. ``names`` gives references their words; a fragment (``whole`` false) may refer to what is elsewhere."""
+
+    def __init__(self, names: doc.Numbering, *, whole: bool) -> None:
+        self.names = names
+        self.whole = whole
+
+    def inline(self, markup: str) -> str:
+        return "".join(map(self.span, doc.spans(markup)))
+
+    def span(self, span: doc.Span) -> str:
+        match span.kind:
+            case "math":
+                return f"${_formula(span.text)}$"
+            case "code":
+                return rf"\texttt{{{escaped(span.text)}}}"
+            case "emphasis":
+                return rf"\emph{{{''.join(map(self.span, span.inner))}}}"
+            case "cite":
+                return "; ".join(self.cite(key, words) for key, words in span.cited)
+            case "link":
+                return self.link(span.text)
+            case _:
+                return escaped(span.text)
+
+    def cite(self, key: str, words: str) -> str:
+        if self.whole:
+            self.names.cite(key)
+        return rf"\cite[{{{escaped(words)}}}]{{{key}}}" if words else rf"\cite{{{key}}}"
+
+    def link(self, label: str) -> str:
+        name = self.names.name(label) if self.whole else self.names.names.get(label, "")
+        if name.startswith("("):
+            return rf"\eqref{{{label}}}"
+        kind = name.rpartition(" ")[0]
+        return rf"{kind}~\ref{{{label}}}" if kind else rf"\ref{{{label}}}"
+
+    def blocks(self, blocks: tuple[doc.Block, ...]) -> str:
+        return "\n".join(map(self.block, blocks))
+
+    def block(self, block: doc.Block) -> str:
+        match block:
+            case doc.Heading():
+                command = "section" if block.level == 1 else "subsection"
+                return rf"\{command}{{{self.inline(block.text)}}}\label{{{block.label}}}"
+            case doc.Paragraph():
+                return self.inline(block.text) + "\n"
+            case doc.Equation():
+                if block.numbered:
+                    return f"\\begin{{equation}}\\label{{{block.label}}}\n{_formula(block.latex)}\n\\end{{equation}}"
+                return f"\\begin{{equation*}}\n{_formula(block.latex)}\n\\end{{equation*}}"
+            case doc.ItemList():
+                items = "\n".join(rf"\item {_guarded(self.inline(item))}" for item in block.items)
+                return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
+            case doc.CodeBlock():
+                if r"\end{verbatim}" in block.text or not block.text.isascii():
+                    raise InputError("code", block.text[:60], r"must be ASCII and must not contain \end{verbatim}")
+                return f"\\begin{{verbatim}}\n{block.text}\n\\end{{verbatim}}"
+            case doc.Table():
+                return self.table(block)
+            case doc.Picture():
+                return (
+                    "\\begin{figure}\n\\centering\n"
+                    f"\\includegraphics[width=\\linewidth]{{{block.pdf.parent.name}/{block.pdf.name}}}\n"
+                    f"\\caption{{{self.inline(block.caption)}}}\\label{{{block.label}}}\n\\end{{figure}}"
+                )
+            case doc.Statement():
+                title = f"[{{{self.inline(block.title)}}}]" if block.title else ""
+                inside = self.blocks(block.blocks)
+                kind = _environment(block.kind)
+                return f"\\begin{{{kind}}}{title}\\label{{{block.label}}}\n{inside}\n\\end{{{kind}}}"
+            case doc.Proof():
+                return f"\\begin{{proof}}\n{self.blocks(block.blocks)}\n\\end{{proof}}"
+
+    def table(self, table: doc.Table) -> str:
+        weights = table.weights()
+        # Each column costs two \tabcolsep of 6pt, out of a line of 6.5in = 470pt.
+        room = 1 - len(weights) * 12 / 470
+        columns = "".join(rf"p{{{room * weight / sum(weights):.3f}\linewidth}}" for weight in weights)
+        head = " & ".join(rf"\raggedright\textbf{{{self.inline(cell)}}}" for cell in table.header)
+        rows = "".join(
+            " & ".join(rf"\raggedright {_guarded(self.inline(cell))}" for cell in row) + " \\tabularnewline\n"
+            for row in table.rows
+        )
+        body = f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{head} \\tabularnewline\n\\hline\n{rows}\\hline\n\\end{{tabular}}"
+        if not table.caption:
+            return f"\\begin{{center}}\\small\n{body}\n\\end{{center}}"
+        caption = rf"\caption{{{self.inline(table.caption)}}}\label{{{table.label}}}"
+        return f"\\begin{{table}}\n\\centering\\small\n{caption}\n{body}\n\\end{{table}}"
 
 
-def _block(block: doc.Block, names: doc.Numbering) -> str:
-    match block:
-        case doc.Heading():
-            command = "section" if block.level == 1 else "subsection"
-            return rf"\{command}{{{_inline(block.text)}}}\label{{{block.label}}}"
-        case doc.Paragraph():
-            return _inline(block.text) + "\n"
-        case doc.Equation():
-            to_typst(block.latex)
-            if block.numbered:
-                return f"\\begin{{equation}}\\label{{{block.label}}}\n{block.latex}\n\\end{{equation}}"
-            return f"\\begin{{equation*}}\n{block.latex}\n\\end{{equation*}}"
-        case doc.ItemList():
-            items = "\n".join(rf"\item {_inline(item)}" for item in block.items)
-            return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
-        case doc.CodeBlock():
-            return f"\\begin{{verbatim}}\n{block.text}\n\\end{{verbatim}}"
-        case doc.Table():
-            return _table(block)
-        case doc.Picture():
-            return (
-                "\\begin{figure}\n\\centering\n"
-                f"\\includegraphics[width=\\linewidth]{{{block.pdf.parent.name}/{block.pdf.name}}}\n"
-                f"\\caption{{{_inline(block.caption)}}}\\label{{{block.label}}}\n\\end{{figure}}"
-            )
-        case doc.Statement():
-            inside = "\n".join(_block(b, names) for b in block.blocks)
-            environment = _ENVIRONMENTS[block.kind]
-            return f"\\begin{{{environment}}}[{_inline(block.title)}]\\label{{{block.label}}}\n{inside}\n\\end{{{environment}}}"
-        case doc.Proof():
-            inside = "\n".join(_block(b, names) for b in block.blocks)
-            return f"\\begin{{proof}}\n{inside}\n\\end{{proof}}"
+def _guarded(text: str) -> str:
+    r"""Keep a bracket from being read as the optional argument of the ``\item`` before it."""
+    return f"{{}}{text}" if text.startswith("[") else text
 
 
-def _table(table: doc.Table) -> str:
-    width = f"{0.94 / len(table.header):.3f}"
-    columns = rf"p{{{width}\linewidth}}" * len(table.header)
-    head = " & ".join(rf"\textbf{{{_inline(cell)}}}" for cell in table.header)
-    rows = " \\\\\n".join(" & ".join(map(_inline, row)) for row in table.rows)
-    body = f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{head} \\\\\n\\hline\n{rows} \\\\\n\\hline\n\\end{{tabular}}"
-    if not table.caption:
-        return f"\\begin{{center}}\\small\n{body}\n\\end{{center}}"
-    return f"\\begin{{table}}\n\\centering\\small\n\\caption{{{_inline(table.caption)}}}\\label{{{table.label}}}\n{body}\n\\end{{table}}"
+def _environment(kind: str) -> str:
+    return re.sub(r"[^a-z]", "", kind.lower())
 
 
-def latex_fragment(blocks: tuple[doc.Block, ...], names: doc.Numbering) -> str:
-    """Return blocks as LaTeX without a preamble."""
-    return "\n".join(_block(block, names) for block in blocks)
+def _kinds(blocks: tuple[doc.Block, ...]) -> Iterator[str]:
+    for block in blocks:
+        if isinstance(block, doc.Statement):
+            yield block.kind
+        if isinstance(block, doc.Statement | doc.Proof):
+            yield from _kinds(block.blocks)
+
+
+def _theorem_styles(blocks: tuple[doc.Block, ...]) -> str:
+    """Declare the kinds of statement that occur, all on one count."""
+    lines = [r"\theoremstyle{plain}"]
+    for kind in dict.fromkeys(_kinds(blocks)):
+        shared = rf"[{lines[1].split('{')[1][:-1]}]" if len(lines) > 1 else ""
+        lines.append(rf"\newtheorem{{{_environment(kind)}}}{shared}{{{escaped(kind)}}}")
+    return "\n".join(lines)
+
+
+def latex_fragment(blocks: tuple[doc.Block, ...]) -> str:
+    r"""Return blocks as LaTeX to paste; a comment at the top lists the packages and the theorem styles they need.
+
+    References to labels outside the blocks become a bare ``\ref``. Raises ``InputError`` for formulas outside the subset.
+    """
+    names = doc.number(doc.Document("", (), "", blocks, ()))
+    needs = [f"needs the packages {_PACKAGES}"]
+    styles = _theorem_styles(blocks)
+    if r"\newtheorem" in styles:
+        needs += ["and in the preamble", *styles.splitlines()]
+    return "\n".join((*(f"% {line}" for line in needs), _Writer(names, whole=False).blocks(blocks), ""))
 
 
 def render_latex(document: doc.Document) -> str:
-    """Return a document as one LaTeX file. Raises ``InputError`` for formulas outside the subset and unknown labels."""
-    names = doc.number(document)
+    """Return a document as one LaTeX file.
+
+    Raises ``InputError`` for formulas outside the subset, unknown labels and unknown citations.
+    """
+    writer = _Writer(doc.number(document), whole=True)
     references = "\n".join(
         rf"\bibitem{{{r.key}}} {escaped(r.authors)}. {escaped(r.title)}. {escaped(r.venue)}, {r.year}. {escaped(r.identifier)}."
         for r in document.references
     )
+    authors = r" \and ".join(map(escaped, document.authors))
+    bibliography = f"\\begin{{thebibliography}}{{99}}\n{references}\n\\end{{thebibliography}}" if references else ""
     return "\n".join(
         (
-            "% Compiles as it stands; to paste a part, load amsmath, amssymb, amsthm and graphicx and copy the theorem styles.",
-            _PREAMBLE,
-            rf"\title{{{_inline(document.title)}}}",
-            _author(document),
+            f"% Compiles as it stands. To paste a part, load {_PACKAGES} and copy the theorem styles.",
+            _PREAMBLE + _theorem_styles(document.blocks),
+            rf"\title{{{writer.inline(document.title)}}}",
+            rf"\author{{{authors}}}",
             r"\date{}",
             r"\begin{document}",
             r"\maketitle",
-            rf"\begin{{abstract}}{_inline(document.abstract)}\end{{abstract}}",
-            latex_fragment(document.blocks, names),
-            r"\begin{thebibliography}{99}",
-            references,
-            r"\end{thebibliography}",
+            rf"\begin{{abstract}}{writer.inline(document.abstract)}\end{{abstract}}",
+            writer.blocks(document.blocks),
+            bibliography,
             r"\end{document}",
             "",
         )
     )
-
-
-def _author(document: doc.Document) -> str:
-    together = r" \and ".join(map(escaped, document.authors))
-    return rf"\author{{{together}}}"

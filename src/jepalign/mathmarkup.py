@@ -1,168 +1,59 @@
 """LaTeX mathematics to typst: a recursive-descent translator of the subset that this package writes.
 
-Anything outside the subset is an ``InputError`` that names it: nothing is dropped silently.
+Anything outside the subset is an ``InputError`` that names it: nothing is dropped silently. What is accepted also
+compiles in LaTeX with amsmath and amssymb, so that one source serves the paper, the PDF and the page.
 """
 
 import re
-from collections.abc import Callable
 
 from jepalign.errors import InputError
+from jepalign.mathsymbols import CHARACTERS, DELIMITERS, FUNCTIONS, LITERAL, MATRICES, SIZES, STYLES, SYMBOLS
 
-_TOKEN = re.compile(r"\\[a-zA-Z]+|\\\\|\\.|\d+(?:\.\d+)?|\s+|.", re.DOTALL)
-
-_GREEK = (
-    "alpha beta gamma delta zeta eta iota kappa lambda mu nu xi pi rho sigma tau upsilon chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega theta"
-)
-_OPERATORS = (
-    "log",
-    "ln",
-    "exp",
-    "det",
-    "min",
-    "max",
-    "sup",
-    "inf",
-    "lim",
-    "sin",
-    "cos",
-    "tan",
-    "arctan",
-    "arccos",
-    "arg",
-    "dim",
-    "ker",
-)
-_SYMBOLS = {f"\\{name}": name for name in _GREEK.split()} | {
-    r"\epsilon": "epsilon.alt",
-    r"\varepsilon": "epsilon",
-    r"\phi": "phi.alt",
-    r"\varphi": "phi",
-    r"\top": "top",
-    r"\nabla": "nabla",
-    r"\partial": "partial",
-    r"\infty": "infinity",
-    r"\ell": "ell",
-    r"\cdot": "dot.op",
-    r"\circ": "compose",
-    r"\odot": "dot.o",
-    r"\otimes": "times.o",
-    r"\times": "times",
-    r"\star": "star.op",
-    r"\pm": "plus.minus",
-    r"\mp": "minus.plus",
-    r"\le": "lt.eq",
-    r"\leq": "lt.eq",
-    r"\ge": "gt.eq",
-    r"\geq": "gt.eq",
-    r"\ne": "eq.not",
-    r"\neq": "eq.not",
-    r"\approx": "approx",
-    r"\sim": "tilde.op",
-    r"\equiv": "equiv",
-    r"\propto": "prop",
-    r"\prec": "prec",
-    r"\succ": "succ",
-    r"\preceq": "prec.eq",
-    r"\succeq": "succ.eq",
-    r"\in": "in",
-    r"\notin": "in.not",
-    r"\subset": "subset",
-    r"\cup": "union",
-    r"\cap": "inter",
-    r"\forall": "forall",
-    r"\exists": "exists",
-    r"\wedge": "and",
-    r"\vee": "or",
-    r"\neg": "not",
-    r"\to": "arrow.r",
-    r"\mapsto": "arrow.r.bar",
-    r"\leftarrow": "arrow.l",
-    r"\rightarrow": "arrow.r",
-    r"\Rightarrow": "arrow.r.double",
-    r"\Leftrightarrow": "arrow.l.r.double",
-    r"\iff": "arrow.l.r.double.long",
-    r"\implies": "arrow.r.double.long",
-    r"\Longrightarrow": "arrow.r.double.long",
-    r"\sum": "sum",
-    r"\prod": "product",
-    r"\int": "integral",
-    r"\ldots": "dots.h",
-    r"\cdots": "dots.h.c",
-    r"\dots": "dots.h",
-    r"\mid": "bar.v",
-    r"\vert": "bar.v",
-    r"\lvert": "bar.v",
-    r"\rvert": "bar.v",
-    r"\prime": "prime",
-    r"\quad": "quad",
-    r"\qquad": "wide",
-    r"\,": "thin",
-    r"\:": "med",
-    r"\;": "thick",
-    r"\!": "#h(-0.1667em)",
-    r"\ ": "space",
-    **{f"\\{name}": name for name in _OPERATORS},
-}
-_DELIMITERS = {
-    "(": "paren.l",
-    ")": "paren.r",
-    "[": "bracket.l",
-    "]": "bracket.r",
-    r"\{": "brace.l",
-    r"\}": "brace.r",
-    "|": "bar.v",
-    r"\lvert": "bar.v",
-    r"\rvert": "bar.v",
-    r"\lVert": "bar.v.double",
-    r"\rVert": "bar.v.double",
-    r"\|": "bar.v.double",
-    r"\langle": "chevron.l",
-    r"\rangle": "chevron.r",
-    r"\lfloor": "floor.l",
-    r"\rfloor": "floor.r",
-}
-_CHARACTERS = {",": "comma", ";": "semi", ":": "colon", "/": "slash", "*": "ast.op", "~": "space", "'": "prime"}
-_ACCENTS = {
-    r"\dot": "dot",
-    r"\ddot": "dot.double",
-    r"\bar": "macron",
-    r"\hat": "hat",
-    r"\widehat": "hat",
-    r"\tilde": "tilde",
-    r"\widetilde": "tilde",
-    r"\overline": "overline",
-    r"\sqrt": "sqrt",
-    r"\mathbb": "bb",
-    r"\mathcal": "cal",
-}
-_MATRICES = {"pmatrix": '"("', "bmatrix": '"["', "matrix": "#none", "vmatrix": '"|"'}
-_SIZES = {r"\big", r"\Big", r"\bigl", r"\bigr", r"\Bigl", r"\Bigr", r"\biggl", r"\biggr"}
-_STYLES = {r"\displaystyle", r"\textstyle"}
-
-
-_EMPTY = '""'
+_TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|\d+(?:\.\d+)?|\s+|.", re.DOTALL)
+_DEPTH = 60  # groups within groups; formulas stay in single digits, and typst and Python have limits of their own
+_EMPTY = "#none"
 
 
 def to_typst(latex: str) -> str:
     """Translate a LaTeX formula (without dollars) to typst mathematics (without dollars).
 
-    Raises ``InputError`` naming the first command, environment or brace that is not understood.
+    Raises ``InputError`` naming the first command, environment, character or brace that is not understood.
     """
     return _Parser(latex).whole()
+
+
+def _joined(parts: list[str]) -> str:
+    """Put spaces between parts, except beside quoted text: there typst would typeset them, and LaTeX does not."""
+    text = ""
+    for part in filter(None, parts):
+        text += part if not text or text.endswith('"') or part.startswith('"') else f" {part}"
+    return text or _EMPTY
+
+
+def _quoted(text: str) -> str:
+    if not text:
+        return _EMPTY
+    # Browsers trim the ends of MathML text, so that spaces there must not be ordinary ones.
+    text = re.sub("^ +| +$", lambda ends: "\u00a0" * len(ends.group()), text)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class _Parser:
     def __init__(self, source: str) -> None:
         self.source = source
-        self.tokens = [token for token in _TOKEN.findall(source) if not token.isspace()]
-        self.raw = _TOKEN.findall(source)
+        self.tokens: list[str] = _TOKEN.findall(source)
         self.at = 0
+        self.depth = 0
+
+    # -- tokens -----------------------------------------------------------------------------------------------------------
 
     def fail(self, what: str) -> InputError:
         return InputError("latex", self.source, what)
 
     def peek(self) -> str:
+        """Return the next token that is not space, or "" at the end."""
+        while self.at < len(self.tokens) and self.tokens[self.at].isspace():
+            self.at += 1
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
 
     def take(self) -> str:
@@ -177,181 +68,200 @@ class _Parser:
             raise self.fail(f"expected {token} but found {self.peek() or 'the end'}")
         self.at += 1
 
-    def whole(self) -> str:
-        text = self.sequence(lambda token: token == "")
-        if self.at != len(self.tokens):
-            raise self.fail(f"has a stray {self.peek()}")
-        return text
+    # -- sequences and scripts --------------------------------------------------------------------------------------------
 
-    def sequence(self, stop: Callable[[str], bool]) -> str:
-        """Translate items until ``stop`` accepts the next token, which is left standing."""
+    def whole(self) -> str:
+        if self.peek() == r"\begin":  # only here does "aligned" spread over the lines of the display
+            start = self.at
+            self.take()
+            if self.words() == "aligned":
+                rows = self.rows("aligned")
+                if not self.peek():
+                    return r" \ ".join(" & ".join(row) for row in rows)
+            self.at = start
+        return self.sequence("")
+
+    def sequence(self, *stops: str) -> str:
+        """Translate items until one of ``stops`` is next, which is left standing."""
+        self.depth += 1
+        if self.depth > _DEPTH:
+            raise self.fail(f"is nested more than {_DEPTH} deep")
         parts: list[str] = []
-        while not stop(self.peek()):
-            if self.peek() in {"", "}", r"\right", r"\end"}:
-                raise self.fail(f"has an unexpected {self.peek() or 'end'}")
-            parts.append(self.item())
-        return " ".join(filter(None, parts)) or '""'
+        while (token := self.peek()) not in stops:
+            if token in {"", "}", r"\right", r"\end"}:
+                raise self.fail(f"has an unexpected {token or 'end'}")
+            if token in STYLES:
+                self.take()
+                parts.append(f"{STYLES[token]}({self.sequence(*stops)})")
+            else:
+                parts.append(self.item())
+        self.depth -= 1
+        return _joined(parts)
 
     def item(self) -> str:
         """Translate an atom with its scripts."""
-        base = self.atom()
+        base = _EMPTY if self.peek() in {"^", "_", "'"} else self.atom()
         scripts: dict[str, str] = {}
         primes = 0
         while self.peek() in {"^", "_", "'", r"\limits"}:
             token = self.take()
             if token == r"\limits":
+                if scripts or primes:
+                    raise self.fail(r"has \limits after a script")
                 base = f"limits({base})"
-            elif token == "'":
+                continue
+            place = "b" if token == "_" else "t"
+            if place in scripts:
+                raise self.fail("has a double script")
+            if token == "'":
                 primes += 1
             else:
-                place = "t" if token == "^" else "b"
-                if place in scripts:
-                    raise self.fail("has a double script")
                 scripts[place] = self.argument()
         if primes:
-            scripts["t"] = " ".join(["prime"] * primes + ([scripts["t"]] if "t" in scripts else []))
+            scripts["t"] = _joined([*["prime"] * primes, scripts.get("t", "")])
         if not scripts:
             return base
         placed = ", ".join(f"{place}: {script}" for place, script in sorted(scripts.items()))
-        return f"attach({base or _EMPTY}, {placed})"
+        return f"attach({base}, {placed})"
 
     def argument(self) -> str:
         """Translate a braced group, or a single atom: of an unbraced number only the first digit, as in LaTeX."""
-        if self.peek() == "{":
+        token = self.peek()
+        if token == "{":
             return self.group()
-        number = self.peek()
-        if number[:1].isdigit() and len(number) > 1:
-            self.raw[self._raw_index()] = number[1:]
-            self.tokens[self.at] = number[1:]
-            return number[0]
+        if token[:1].isdigit() and len(token) > 1:
+            self.tokens[self.at : self.at + 1] = [token[0], token[1:]]
+        if token in {"", "^", "_", "'", "&", r"\\", r"\limits"}:
+            raise self.fail(f"has {token or 'the end'} where an argument must stand")
         return self.atom()
 
     def group(self) -> str:
         self.expect("{")
-        text = self.sequence(lambda token: token == "}")
+        text = self.sequence("}")
         self.expect("}")
         return text
 
     def words(self) -> str:
         """Return the literal text of a braced group, spaces kept."""
         self.expect("{")
-        # Spaces matter here and nowhere else: read them off the raw tokens between the braces.
-        start = self._raw_index()
-        end = start
-        while end < len(self.raw) and self.raw[end] != "}":
-            if self.raw[end] == "{":
-                raise self.fail("has braces inside text")
-            end += 1
-        if end == len(self.raw):
-            raise self.fail("has an unclosed text")
-        inside = self.raw[start:end]
-        self.at += sum(not token.isspace() for token in inside)
-        self.expect("}")
-        return "".join(token[1:] if re.fullmatch(r"\\[^a-zA-Z]", token) else token for token in inside)
+        text = ""
+        while True:
+            if self.at == len(self.tokens):
+                raise self.fail("has a text that is not closed")
+            token = self.tokens[self.at]
+            self.at += 1
+            if token == "}":
+                return text
+            escaped = re.fullmatch(r"\\([%#&_$, ])", token)
+            if escaped is None and (token[0] in "\\{$#%&_^~`" or not token.isascii()):
+                raise self.fail(f"has {token} inside a text")
+            text += escaped.group(1).replace(",", " ") if escaped else token
 
-    def _raw_index(self) -> int:
-        seen = 0
-        for index, token in enumerate(self.raw):
-            if seen == self.at:
-                return index
-            seen += not token.isspace()
-        return len(self.raw)
+    # -- atoms ------------------------------------------------------------------------------------------------------------
 
     def atom(self) -> str:
         token = self.take()
         if token == "{":
             self.at -= 1
-            return f"{self.group()}"
+            return self.group()
         if token in {r"\lVert", r"\|"}:
-            closing = r"\rVert" if token == r"\lVert" else r"\|"
-            inside = self.sequence(lambda following: following == closing)
+            closing = r"\rVert" if token == r"\lVert" else token
+            inside = self.sequence(closing)
             self.expect(closing)
             return f"norm({inside})"
-        if token == r"\left":
-            return self.delimited()
-        if token in _SYMBOLS:
-            return _SYMBOLS[token]
-        if token in _SIZES or token in _STYLES:
-            return self.atom() if token in _SIZES else ""
-        if token in _DELIMITERS:
-            return _DELIMITERS[token]
-        if token in _CHARACTERS:
-            return _CHARACTERS[token]
+        for table in (SYMBOLS, DELIMITERS, CHARACTERS):
+            if token in table:
+                return table[token]
+        if token in LITERAL or (token.isascii() and token[0].isdigit()):
+            return token
         if token.startswith("\\"):
             return self.command(token)
-        if token in {"^", "_"}:
-            self.at -= 1
-            return ""
-        if token in {"}", "&", "#", "$", "%", '"', "`"}:
-            raise self.fail(f"has an unexpected {token}")
-        return token
-
-    def delimited(self) -> str:
-        opening = self.fence()
-        inside = self.sequence(lambda token: token == r"\right")
-        self.expect(r"\right")
-        closing = self.fence()
-        return f"lr({opening} {inside} {closing})"
+        raise self.fail(f"has an unexpected {token}")
 
     def fence(self) -> str:
         token = self.take()
-        if token == ".":
-            return ""
-        if token not in _DELIMITERS:
+        if token not in DELIMITERS:
             raise self.fail(f"has no delimiter {token}")
-        return _DELIMITERS[token]
+        return DELIMITERS[token]
+
+    def side(self) -> str:
+        r"""Translate what follows ``\left`` or ``\right``: a delimiter, or a dot for none."""
+        if self.peek() == ".":
+            self.take()
+            return ""
+        return self.fence()
 
     def command(self, token: str) -> str:
-        if token in _ACCENTS:
-            return f"{_ACCENTS[token]}({self.argument()})"
+        if token in FUNCTIONS:
+            return f"{FUNCTIONS[token]}({self.argument()})"
+        if token in SIZES:
+            return f"lr(size: #{SIZES[token]}, {self.fence()})"
         match token:
-            case r"\frac" | r"\dfrac":
+            case r"\frac":
                 return f"frac({self.argument()}, {self.argument()})"
+            case r"\dfrac":
+                return f"display(frac({self.argument()}, {self.argument()}))"
             case r"\tfrac":
                 return f"inline(frac({self.argument()}, {self.argument()}))"
+            case r"\sqrt":
+                if self.peek() != "[":
+                    return f"sqrt({self.argument()})"
+                self.expect("[")
+                index = self.sequence("]")
+                self.expect("]")
+                return f"root({index}, {self.argument()})"
+            case r"\left":
+                opening, inside = self.side(), self.sequence(r"\right")
+                self.expect(r"\right")
+                return f"lr({_joined([opening, inside, self.side()])})"
             case r"\operatorname":
-                return f"op({_quoted(self.words())})"
-            case r"\mathrm":
-                return f"upright({_quoted(self.words())})"
+                limits = self.peek() == "*"
+                if limits:
+                    self.take()
+                return f"op({_quoted(self.words())}{', limits: #true' if limits else ''})"
+            case r"\mathrm" | r"\text":
+                return _quoted(self.words())
             case r"\mathbf":
                 return f"bold(upright({self.argument()}))"
-            case r"\text":
-                return _quoted(self.words())
             case r"\underbrace":
                 body = self.argument()
                 if self.peek() != "_":
                     return f"underbrace({body})"
-                self.expect("_")
+                self.take()
                 return f"underbrace({body}, {self.argument()})"
             case r"\begin":
                 return self.environment(self.words())
             case _:
                 raise self.fail(f"uses {token}, which is not part of the subset")
 
+    # -- environments -----------------------------------------------------------------------------------------------------
+
     def environment(self, name: str) -> str:
-        if name not in {*_MATRICES, "cases", "aligned"}:
+        # typst shrinks the cells of a matrix within a text; LaTeX does not.
+        style = "display" if name == "aligned" else "inline"
+        rows = [[f"{style}({cell})" for cell in row] for row in self.rows(name)]
+        if name == "cases":
+            return f"cases({', '.join(' quad & '.join(row) for row in rows)})"
+        if name == "aligned":
+            return f"mat(delim: #none, {'; '.join(' & '.join(row) for row in rows)})"
+        return f"mat(delim: {MATRICES[name]}, {'; '.join(', '.join(row) for row in rows)})"
+
+    def rows(self, name: str) -> list[list[str]]:
+        r"""Translate the cells of an environment up to and with its ``\end``."""
+        if name not in {*MATRICES, "cases", "aligned"}:
             raise self.fail(f"uses the environment {name}, which is not part of the subset")
         rows: list[list[str]] = [[]]
         while True:
-            rows[-1].append(self.sequence(lambda token: token in {"&", r"\\", r"\end"}))
-            match self.take():
-                case "&":
-                    continue
-                case r"\\":
-                    if self.peek() == r"\end":
-                        self.take()
-                        break
-                    rows.append([])
-                case _:
-                    break
+            rows[-1].append(self.sequence("&", r"\\", r"\end"))
+            token = self.take()
+            if token == r"\\" and self.peek() == "[":
+                raise self.fail(r"has an optional argument after \\, which is not part of the subset")
+            if token == r"\\" and self.peek() != r"\end":
+                rows.append([])
+            elif token != "&":
+                if token == r"\\":
+                    self.take()
+                break
         if self.words() != name:
             raise self.fail(f"does not close the environment {name}")
-        if name == "aligned":
-            return r" \ ".join(" & ".join(row) for row in rows)
-        if name == "cases":
-            return f"cases({', '.join(' & '.join(row) for row in rows)})"
-        return f"mat(delim: {_MATRICES[name]}, {'; '.join(', '.join(row) for row in rows)})"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return rows
