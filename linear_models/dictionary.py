@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from types import MappingProxyType
 
 import numpy as np
@@ -28,7 +29,7 @@ class SpectralPredictor:
     label : str
         Its name in print.
     spectrum, antiderivative, uniformity : callable
-        g, G and u = G − s, on arrays s ≥ 0 of any shape; ``InputError`` for negative s or NaN.
+        g, G and u = G − s, on arrays s ≥ 0 of any shape; ``InputError`` for negative s, infinity or NaN.
     functional : str
         The objective 2U_g, or what is known by that name, in words.
 
@@ -88,27 +89,59 @@ def _spectral_form(moment: ArrayLike) -> tuple[Array, Array]:
     return np.maximum(values, 0.0), vectors
 
 
-def _variance(s: ArrayLike) -> Array:
-    values = np.asarray(s, dtype=np.float64)
-    if not np.all(values >= 0):
-        raise InputError("s", "array with a negative number or NaN", "must be at least 0")
-    return values
+def _spectral(formula: Callable[[Array], Array]) -> Spectral:
+    """Make a function of checked arrays s ≥ 0 from a formula: a number for a number, ±∞ beyond the range of float64."""
+
+    @wraps(formula)
+    def function(s: ArrayLike) -> Array:
+        values = np.asarray(s, dtype=np.float64)
+        if not np.all((values >= 0) & (values < np.inf)):
+            raise InputError("s", "array with a negative number, infinity or NaN", "must be finite and at least 0")
+        with np.errstate(divide="ignore", over="ignore"):  # log-det at 0, and values too large, are infinite
+            return np.asarray(formula(values))[()]
+
+    return function
 
 
-def _infonce_spectrum(s: ArrayLike) -> Array:
-    s = _variance(s)
+@_spectral
+def _zero(s: Array) -> Array:
+    return np.zeros_like(s)
+
+
+@_spectral
+def _one(s: Array) -> Array:
+    return np.ones_like(s)
+
+
+@_spectral
+def _identity(s: Array) -> Array:
+    return s.copy()
+
+
+@_spectral
+def _half_square(s: Array) -> Array:
+    return s * (s / 2)
+
+
+@_spectral
+def _contrastive_uniformity(s: Array) -> Array:
+    return s * ((s - 2) / 2)
+
+
+@_spectral
+def _infonce_spectrum(s: Array) -> Array:
     # 1 − ½(1+s)⁻¹ − ½(1+s)⁻² as a product of positive terms: the sum would lose s ≪ 1 to cancellation.
     return s / (1 + s) * ((s + 1.5) / (1 + s))
 
 
-def _infonce_antiderivative(s: ArrayLike) -> Array:
-    s = _variance(s)
+@_spectral
+def _infonce_antiderivative(s: Array) -> Array:
     # ½(s − ln(1+s)) + ½s²/(1+s), both positive.
     return _excess_of_logarithm(s) / 2 + s / (1 + s) * (s / 2)
 
 
-def _infonce_uniformity(s: ArrayLike) -> Array:
-    s = _variance(s)
+@_spectral
+def _infonce_uniformity(s: Array) -> Array:
     return -(np.log1p(s) + s / (1 + s)) / 2
 
 
@@ -129,29 +162,43 @@ def _excess_of_logarithm(s: Array) -> Array:
     return np.where(s < 0.5, near, s - np.log1p(s))
 
 
-def _log_det_spectrum(s: ArrayLike) -> Array:
-    s = _variance(s)
-    with np.errstate(divide="ignore"):  # −∞ at s = 0 is the value, not an accident
-        return (s - 1) / s  # not 1 − 1/s: the difference s − 1 is exact near 1
+@_spectral
+def _log_det_spectrum(s: Array) -> Array:
+    return (s - 1) / s  # not 1 − 1/s: the difference s − 1 is exact near 1
 
 
-def _log_det_uniformity(s: ArrayLike) -> Array:
-    with np.errstate(divide="ignore"):
-        return -np.log(_variance(s))
+@_spectral
+def _log_det_antiderivative(s: Array) -> Array:
+    return s - np.log(s)
 
 
-def _directpred_uniformity(s: ArrayLike) -> Array:
-    s = _variance(s)
+@_spectral
+def _log_det_uniformity(s: Array) -> Array:
+    return -np.log(s)
+
+
+@_spectral
+def _schatten(s: Array) -> Array:
+    return s * (np.sqrt(s) * (2 / 3))
+
+
+@_spectral
+def _schatten_uniformity(s: Array) -> Array:
     # ⅔s^{3/2} − s = s(4s − 9)/(6√s + 9): the zero at 9/4 is kept exactly.
     return s * ((4 * s - 9) / (6 * np.sqrt(s) + 9))
+
+
+@_spectral
+def _root(s: Array) -> Array:
+    return np.sqrt(s)
 
 
 SPECTRAL_CONTRASTIVE = SpectralPredictor(
     name="spectral-contrastive",
     label="spectral contrastive",
-    spectrum=lambda s: _variance(s) * 1.0,
-    antiderivative=lambda s: _variance(s) ** 2 / 2,
-    uniformity=lambda s: _variance(s) * ((_variance(s) - 2) / 2),
+    spectrum=_identity,
+    antiderivative=_half_square,
+    uniformity=_contrastive_uniformity,
     functional="half the spectral contrastive loss (HaoChen et al. 2021)",
 )
 GAUSSIAN_INFONCE = SpectralPredictor(
@@ -166,24 +213,24 @@ LOG_DET = SpectralPredictor(
     name="log-det",
     label="log-det",
     spectrum=_log_det_spectrum,
-    antiderivative=lambda s: _variance(s) + _log_det_uniformity(s),
+    antiderivative=_log_det_antiderivative,
     uniformity=_log_det_uniformity,
     functional="alignment minus log det Φ, the barrier that VICReg-like and log-det methods use",
 )
 DIRECTPRED = SpectralPredictor(
     name="directpred",
     label="DirectPred",
-    spectrum=lambda s: np.sqrt(_variance(s)),
-    antiderivative=lambda s: _variance(s) * np.sqrt(_variance(s)) * (2 / 3),
-    uniformity=_directpred_uniformity,
+    spectrum=_root,
+    antiderivative=_schatten,
+    uniformity=_schatten_uniformity,
     functional="two thirds of the cubed Schatten-3 norm of the embeddings minus tr K (predictor: Tian et al. 2021)",
 )
 NO_PREDICTOR = SpectralPredictor(
     name="no-predictor",
     label="no predictor",
-    spectrum=lambda s: np.ones_like(_variance(s)),
-    antiderivative=lambda s: _variance(s) * 1.0,
-    uniformity=lambda s: np.zeros_like(_variance(s)),
+    spectrum=_one,
+    antiderivative=_identity,
+    uniformity=_zero,
     functional="alignment ½E‖z − z⁺‖² alone, no uniformity: collapse",
 )
 

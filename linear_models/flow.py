@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,6 +75,15 @@ class Path:
     method: str
     drift: Mapping[str, float] = field(default_factory=dict[str, float])
     evaluations: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "states", MappingProxyType(dict(self.states)))
+        object.__setattr__(self, "drift", MappingProxyType(dict(self.drift)))
+
+    def __reduce__(self) -> tuple[type["Path"], tuple[Any, ...]]:
+        # Read-only views of dictionaries cannot be pickled or copied; the dictionaries can.
+        parts = (self.times, dict(self.states), self.status, self.method, dict(self.drift), self.evaluations)
+        return type(self), parts
 
     @property
     def encoder(self) -> Array:
@@ -202,10 +212,10 @@ def integrate(
     kept = ends[: len(reached)]
     return Path(
         times=kept,
-        states=MappingProxyType(states),
+        states=states,
         status=status,
         method=f"{method}, rtol {rtol:g}, atol {atol:g}",
-        drift=MappingProxyType(drifts(conserved or {}, parts, kept, states)),
+        drift=drifts(conserved or {}, parts, kept, states),
         evaluations=evaluations,
     )
 

@@ -13,7 +13,7 @@ from jepalign.linear_models.conservation import balance
 from jepalign.linear_models.dictionary import SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, State, integrate
 from jepalign.linear_models.implicit_uniformity import PowerGap
-from jepalign.linear_models.objectives import Forces, check_defined, encoder_matrix, spectral_predictor
+from jepalign.linear_models.objectives import Forces, check_defined, check_entry, encoder_matrix, spectral_predictor
 from jepalign.linear_models.views import ViewPair
 
 Array = NDArray[np.float64]
@@ -58,7 +58,7 @@ class LinearJEPA:
     Raises
     ------
     InputError
-        If a rate is out of range, the form of the force is unknown, or a predictor is both fixed and given a rate.
+        If a rate is out of range, the form of the force is unknown, or a predictor is no entry or fixed and given a rate.
 
     Notes
     -----
@@ -77,8 +77,10 @@ class LinearJEPA:
         rate("weight_decay", self.weight_decay)
         if self.ema_rate is not None:
             rate("ema_rate", self.ema_rate, infinite=True)
-        if self.predictor is not None and self.predictor_rate != 1:
-            raise InputError("predictor_rate", self.predictor_rate, "has no meaning for a predictor that is not learnt")
+        if self.predictor is not None:
+            check_entry(self.predictor)
+            if self.predictor_rate != 1:
+                raise InputError("predictor_rate", self.predictor_rate, "has no meaning for a predictor not learnt")
         if self.force not in ("byol", "residual"):
             raise InputError("force", repr(self.force), "must be 'byol' or 'residual'")
 
@@ -107,7 +109,8 @@ class LinearJEPA:
         Raises
         ------
         InputError
-            If a shape is wrong, an entry not finite, or the predictor missing or given where it is determined.
+            If a shape is wrong, an entry not finite, or the predictor missing, given where it is determined, or not
+            defined at this encoder (embeddings without full rank: the optimal predictor, log-det).
         """
         W, P, V = self._arguments(encoder, predictor, target)
         # Half the square of a norm, not a difference of traces, which rounding could make negative.
@@ -208,8 +211,6 @@ class LinearJEPA:
             start.
         """
         W, P, V = self._arguments(encoder, predictor, target)
-        if self.predictor is not None:
-            check_defined(self.views, W, self.predictor)
         start = {"encoder": W} | ({"predictor": P} if self.learnt else {}) | ({"target": V} if self.lagging else {})
         path = integrate(self._field, start, times, method=method, rtol=rtol, atol=atol, conserved=self._laws())
         states = dict(path.states)
@@ -273,6 +274,8 @@ class LinearJEPA:
             raise InputError("predictor", "a matrix", "must be None: this JEPA determines it from the encoder")
         if self.predictor is None:
             check_full_rank(self.views, W)
+        else:
+            check_defined(self.views, W, self.predictor)
         return W, self._determined(W, V), V
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import matrix, rate
-from jepalign.linear_models.dictionary import SpectralPredictor
+from jepalign.linear_models.dictionary import DICTIONARY, SpectralPredictor
 from jepalign.linear_models.flow import Path, State, integrate
 from jepalign.linear_models.views import ViewPair
 
@@ -72,7 +72,7 @@ class Descent(ABC):
 
     @abstractmethod
     def forces(self, encoder: ArrayLike) -> Forces:
-        """Return the parts of Ẇ, each (k, d)."""
+        """Return the parts of Ẇ, each (k, d); raise ``InputError`` where it is not defined."""
 
     def gradient(self, encoder: ArrayLike) -> Array:
         """Return ∇L(W), (k, d), without weight decay."""
@@ -93,8 +93,15 @@ class Descent(ABC):
         rtol: float = 1e-10,
         atol: float = 1e-12,
     ) -> Path:
-        """Integrate the flow from ``encoder``, (k, d), at time 0 (:func:`jepalign.linear_models.flow.integrate`)."""
+        """Integrate the flow from ``encoder``, (k, d), at time 0 (:func:`jepalign.linear_models.flow.integrate`).
+
+        Raises
+        ------
+        InputError
+            If an argument is malformed, or the flow is not defined at the start (:meth:`forces`).
+        """
         W = self._encoder(encoder)
+        self.forces(W)
 
         def velocity(state: State) -> State:
             return {"encoder": self._velocity(state["encoder"])}
@@ -102,6 +109,7 @@ class Descent(ABC):
         return integrate(velocity, {"encoder": W}, times, method=method, rtol=rtol, atol=atol)
 
     def _velocity(self, W: Array) -> Array:
+        """Return Ẇ unchecked: a flow that runs into a singularity ends with a status, not an error."""
         return self.forces(W).total
 
     def _encoder(self, encoder: ArrayLike) -> Array:
@@ -126,7 +134,7 @@ class ImplicitUniformity(Descent):
     Raises
     ------
     InputError
-        If the views are not exchangeable, the decay is negative or not finite.
+        If the views are not exchangeable, the decay is negative or not finite, or the predictor is no entry.
 
     Notes
     -----
@@ -137,6 +145,7 @@ class ImplicitUniformity(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_entry(self.predictor)
         if not self.views.exchangeable:
             raise InputError("views", "views that are not exchangeable", "must be (estimate them with symmetrize=True)")
 
@@ -148,8 +157,21 @@ class ImplicitUniformity(Descent):
         return float(self.predictor.antiderivative(variances).sum() - overlap) / 2
 
     def forces(self, encoder: ArrayLike) -> Forces:
-        """Return attraction WC, explicit repulsion −g(Φ)WΣ and decay, each (k, d)."""
+        """Return attraction WC, explicit repulsion −g(Φ)WΣ and decay, each (k, d).
+
+        Raises
+        ------
+        InputError
+            Also if g is infinite at Φ (log-det, an embedding without full rank).
+        """
         W = self._encoder(encoder)
+        check_defined(self.views, W, self.predictor)
+        return self._parts(W)
+
+    def _velocity(self, W: Array) -> Array:
+        return self._parts(W).total
+
+    def _parts(self, W: Array) -> Forces:
         P = spectral_predictor(self.views, W, self.predictor)
         return Forces(
             attraction=W @ symmetric(self.views.cross),
@@ -157,25 +179,6 @@ class ImplicitUniformity(Descent):
             explicit_repulsion=-P @ W @ self.views.context,
             decay=-self.weight_decay * W,
         )
-
-    def solve(
-        self,
-        encoder: ArrayLike,
-        times: ArrayLike,
-        *,
-        method: str = "DOP853",
-        rtol: float = 1e-10,
-        atol: float = 1e-12,
-    ) -> Path:
-        """Integrate the flow from ``encoder``, (k, d), at time 0 (:func:`jepalign.linear_models.flow.integrate`).
-
-        Raises
-        ------
-        InputError
-            Also if g is infinite at the start (log-det, an embedding without full rank).
-        """
-        check_defined(self.views, self._encoder(encoder), self.predictor)
-        return super().solve(encoder, times, method=method, rtol=rtol, atol=atol)
 
 
 def encoder_matrix(views: ViewPair, name: str, value: ArrayLike) -> Array:
@@ -210,9 +213,19 @@ def spectral_predictor(views: ViewPair, W: Array, entry: SpectralPredictor) -> A
     return (vectors * entry.spectrum(variances)) @ vectors.T
 
 
+def check_entry(predictor: object) -> None:
+    """Raise ``InputError`` unless the argument is an entry of the dictionary or one's own, not only its name."""
+    if not isinstance(predictor, SpectralPredictor):
+        value = repr(predictor) if isinstance(predictor, str) else type(predictor).__name__
+        raise InputError(
+            "predictor", value, f"must be a SpectralPredictor: DICTIONARY[NAME], one of {', '.join(DICTIONARY)}"
+        )
+
+
 def check_defined(views: ViewPair, W: Array, entry: SpectralPredictor) -> None:
     """Raise ``InputError`` if g is infinite at the covariance of the embedding, or at rounding of a zero in it."""
     variances = embedding_spectrum(views, W)[1]
-    zero = np.finfo(float).eps ** 2 * variances.max()
+    # Singular values of WΣ^{1/2} are off by some units of rounding of the largest, per dimension.
+    zero = (max(W.shape) * np.finfo(float).eps) ** 2 * variances.max()
     if not np.isfinite(entry.spectrum(np.where(variances <= zero, 0.0, variances))).all():
         raise InputError("encoder", f"matrix of shape {W.shape}", f"must give embeddings of full rank for {entry.name}")

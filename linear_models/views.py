@@ -66,6 +66,10 @@ class ViewPair:
             value.setflags(write=False)
             object.__setattr__(self, name, value)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Array, Array, Array]]:
+        # Built anew by whoever unpickles or copies: read-only arrays would come back writeable.
+        return type(self), (self.context, self.target, self.cross)
+
     @classmethod
     def from_covariances(cls, context: ArrayLike, target: ArrayLike, cross: ArrayLike) -> Self:
         """Return the views with these Σ_x, Σ_y and Σ_yx = E yxᵀ, each (d, d); raises as the class does."""
@@ -126,7 +130,7 @@ class ViewPair:
     @property
     def exchangeable(self) -> bool:
         """Whether Σ_x = Σ_y and Σ_yx is symmetric, up to rounding: (x, y) and (y, x) then have the same moments."""
-        scale = ROUNDING * np.sqrt(np.outer(np.diag(self.context), np.diag(self.target)).max())
+        scale = ROUNDING * np.sqrt(np.diag(self.context).max()) * np.sqrt(np.diag(self.target).max())
         return bool(
             np.abs(self.context - self.target).max() <= scale and np.abs(self.cross - self.cross.T).max() <= scale
         )
@@ -231,7 +235,8 @@ def _units(variances: Array) -> Array:
 def _check_joint(context: Array, target: Array, cross: Array) -> None:
     """Refuse a cross-covariance that no pair of views with these covariances can have."""
     units = [_units(np.diag(value)) for value in (context, target)]
-    bound = np.sqrt(np.outer(np.diag(target), np.diag(context)))
+    # Roots before products: the product of two variances leaves the range of float64 long before they do.
+    bound = np.outer(np.sqrt(np.diag(target)), np.sqrt(np.diag(context)))
     scale = ROUNDING * np.abs(cross).max(initial=0.0)
     if (np.abs(cross) > bound * (1 + ROUNDING) + scale * (bound == 0)).any():
         i, j = np.unravel_index(np.argmax(np.abs(cross) - bound), cross.shape)

@@ -1,5 +1,8 @@
 """The reference integrator: exact solutions, order, agreement of the two methods, and how it says that it failed."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -173,8 +176,19 @@ def test_a_path_names_the_parts_it_does_not_have() -> None:
     assert isinstance(path, Path)
     with pytest.raises(AttributeError, match="no predictor: its parts are encoder"):
         _ = path.predictor
-    with pytest.raises(TypeError):
-        path.states["encoder"] = np.zeros(1)  # type: ignore[index]
+    jepa = LinearJEPA(one_mode(1, 0.5)).solve([[0.1]], [[0.2]], [1.0])
+    for found in (path, jepa):
+        with pytest.raises(TypeError):
+            found.states["encoder"] = np.zeros(1)  # type: ignore[index]
+
+
+def test_a_path_travels_to_other_processes() -> None:
+    path = LinearJEPA(one_mode(1, 0.5)).solve([[0.1]], [[0.2]], [1.0, 2.0])
+    for found in (pickle.loads(pickle.dumps(path)), copy.deepcopy(path)):  # noqa: S301
+        assert found.status is Status.FINISHED
+        assert (found.method, found.drift, found.evaluations) == (path.method, path.drift, path.evaluations)
+        assert np.array_equal(found.times, path.times)
+        assert all(np.array_equal(found.states[name], part) for name, part in path.states.items())
 
 
 @pytest.mark.parametrize(

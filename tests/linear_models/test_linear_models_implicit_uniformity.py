@@ -1,12 +1,13 @@
 """The dictionary's numbers against multiple precision and quadrature; the map's numbers against their definitions."""
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from linear_models_strategies import Drawn, drawn_views, examples, orthogonal, with_singular_values
 
@@ -58,9 +59,42 @@ def test_spectra_at_zero_and_of_scalars(name: str) -> None:
     assert (entry.spectrum(0.0), entry.antiderivative(0.0), entry.uniformity(0.0)) == limits
     for function in (entry.spectrum, entry.antiderivative, entry.uniformity):
         assert np.shape(function(np.ones((2, 3)))) == (2, 3)
-        for bad in (-1e-300, np.nan, [1.0, -1.0]):
+        for bad in (-1e-300, np.nan, [1.0, -1.0], np.inf):
             with pytest.raises(InputError, match="at least 0"):
                 function(bad)
+
+
+@pytest.mark.parametrize("name", DICTIONARY)
+def test_spectra_at_the_ends_of_the_range(name: str) -> None:
+    entry, points = DICTIONARY[name], np.array([5e-324, 1e-310, 1e-300, 1.5e154, 1e300, 1.7e308])
+    # As 1 ≪ s or s ≪ 1 leaves one term standing; values beyond float64 are infinite, and nothing is a NaN or a warning.
+    tiny, huge = points[:3], points[3:]
+    with np.errstate(over="ignore"):
+        small, large = {
+            "spectral-contrastive": (tiny, huge),
+            "gaussian-infonce": (1.5 * tiny, 1 + 0 * huge),
+            "log-det": (-1 / tiny, 1 + 0 * huge),
+            "directpred": (np.sqrt(tiny), np.sqrt(huge)),
+            "no-predictor": (1 + 0 * tiny, 1 + 0 * huge),
+        }[name]
+    assert np.allclose(entry.spectrum(points), np.concatenate((small, large)), rtol=1e-15, atol=0)
+    assert not np.isnan(entry.antiderivative(points)).any()
+    assert not np.isnan(entry.uniformity(points)).any()
+    # s²/2 where s² is too large.
+    assert np.isfinite(entry.antiderivative(1.5e154))
+
+
+def test_spectra_are_new_arrays() -> None:
+    s = np.ones(3)
+    for entry in DICTIONARY.values():
+        for function in (entry.spectrum, entry.antiderivative, entry.uniformity):
+            assert not np.shares_memory(function(s), s)
+            assert isinstance(function(1.0), float)
+
+
+def test_entries_travel_to_other_processes() -> None:
+    for entry in DICTIONARY.values():
+        assert pickle.loads(pickle.dumps(entry)) == entry  # noqa: S301
 
 
 @pytest.mark.parametrize("variance", [0.3, 1.7])
@@ -159,8 +193,7 @@ def test_mode_forces_are_the_forces_of_a_one_dimensional_jepa(w: float, p: float
 def test_effective_coefficient_gives_the_force_of_the_jepa(w: float, p: float, rho: float, sigma: float) -> None:
     lam = rho * sigma
     s = w * w * sigma
-    if abs(1 - s) < 1e-3:
-        return  # near the pole the force below is a product of a large and a small number
+    assume(abs(1 - s) > 1e-3)  # near the pole the force below is a product of a large and a small number
     explicit = w * (lam - sigma) + effective_coefficient(w, p, lam, sigma) * (1 - s) * w * sigma
     # 1 − s loses up to three digits.
     assert np.isclose(explicit, mode_forces(w, p, lam, sigma).total, rtol=0, atol=1e-11)

@@ -251,6 +251,8 @@ def test_optimal_predictor_solves_the_normal_equations(drawn: Drawn) -> None:
         ({"force": "newton"}, "force"),
         ({"predictor": DICTIONARY["directpred"], "predictor_rate": 2.0}, "predictor_rate"),
         ({"predictor": DICTIONARY["directpred"], "predictor_rate": np.inf}, "predictor_rate"),
+        ({"predictor": "directpred"}, "predictor"),
+        ({"predictor": np.eye(2)}, "predictor"),
     ],
 )
 def test_bad_jepas_are_refused(arguments: dict[str, object], name: str) -> None:
@@ -266,6 +268,7 @@ def test_bad_descents_are_refused() -> None:
         (lambda: SpectralContrastive(uneven, -1.0), "weight_decay"),
         (lambda: ImplicitUniformity(even, np.nan, predictor=DICTIONARY["directpred"]), "weight_decay"),
         (lambda: ImplicitUniformity(uneven, predictor=DICTIONARY["directpred"]), "views"),
+        (lambda: ImplicitUniformity(even, predictor="log-det"), "predictor"),  # type: ignore[arg-type]
         (lambda: SpectralContrastive(even).loss(np.ones((2, 3))), "encoder"),
         (lambda: SpectralContrastive(even).solve(np.full((1, 2), np.nan), [1.0]), "encoder"),
         (lambda: SpectralContrastive(even).solve(np.ones((1, 2)), [2.0, 1.0]), "times"),
@@ -275,6 +278,16 @@ def test_bad_descents_are_refused() -> None:
         with pytest.raises(InputError) as caught:
             build()
         assert caught.value.argument == name
+
+
+@pytest.mark.parametrize("encoder", [np.zeros((2, 2)), np.ones((2, 2)), np.ones((3, 2))])
+def test_forces_of_log_det_are_refused_where_they_are_infinite(encoder: Array) -> None:
+    views, entry = sampled(0, 2, symmetrize=True)[2], DICTIONARY["log-det"]
+    jepa, functional = LinearJEPA(views, predictor=entry), ImplicitUniformity(views, predictor=entry)
+    for function in (functional.forces, functional.gradient, jepa.loss, jepa.gradient, jepa.forces, jepa.power):
+        with pytest.raises(InputError, match="full rank for log-det"):
+            function(encoder)
+    assert functional.loss(np.zeros((2, 2))) == np.inf
 
 
 W22, P22 = np.array([[1.0, 0.2], [0.1, 0.8]]), np.eye(2)

@@ -1,5 +1,8 @@
 """Views: what is accepted, what is refused and how, and what they report about themselves."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
@@ -72,6 +75,24 @@ def test_views_are_frozen_copies() -> None:
         views.cross[0, 0] = 2
     with pytest.raises(ValueError, match="read-only"):
         views.joint_root[0, 0] = 2
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-160, 1e160, 1e300])
+def test_units_do_not_matter(unit: float) -> None:
+    # The product of two such variances is 0 or infinite in float64, which must neither refuse views nor pass for them.
+    views = ViewPair.from_covariances(unit * EYE, unit * EYE, 0.5 * unit * EYE)
+    assert views.exchangeable
+    assert np.allclose(views.correlations(), 0.5, rtol=1e-14)
+    assert not ViewPair.from_covariances(unit * EYE, 2 * unit * EYE, 0.5 * unit * EYE).exchangeable
+    with pytest.raises(InputError, match="Cauchy–Schwarz"):
+        ViewPair.from_covariances(unit * EYE, unit * EYE, 1.1 * unit * EYE)
+
+
+def test_views_survive_pickling_and_stay_read_only() -> None:
+    views = ViewPair.from_covariances(EYE, 2 * EYE, SKEW / 2)
+    for copied in (pickle.loads(pickle.dumps(views)), copy.deepcopy(views)):  # noqa: S301
+        assert np.array_equal(copied.joint, views.joint)
+        assert not copied.cross.flags.writeable
 
 
 @given(drawn_views())
