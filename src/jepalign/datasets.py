@@ -65,7 +65,13 @@ def two_views(images: ArrayLike, *, noise: float = 0.1, mask: float = 0.25, seed
     InputError
         If ``images`` is not two-dimensional, empty or not finite, or if another argument is outside its range.
     """
-    values = np.asarray(images, dtype=np.float64)
+    try:
+        given = np.asarray(images)
+    except ValueError as problem:
+        raise InputError("images", type(images).__name__, "must be a matrix, with rows of one length") from problem
+    if given.dtype.kind not in "fiub":
+        raise InputError("images", f"array of {given.dtype}", "must hold real numbers")
+    values = given.astype(np.float64)
     if values.ndim != 2 or values.size == 0:
         raise InputError("images", f"array of shape {values.shape}", "must be (n, d) with n and d at least 1")
     if not np.isfinite(values).all():
@@ -74,8 +80,8 @@ def two_views(images: ArrayLike, *, noise: float = 0.1, mask: float = 0.25, seed
         raise InputError("noise", noise, "must be a finite standard deviation, at least 0")
     if not 0 <= mask <= 1:
         raise InputError("mask", mask, "must be a probability between 0 and 1")
-    if seed < 0:
-        raise InputError("seed", seed, "must be at least 0")
+    if not isinstance(seed, int | np.integer) or seed < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError("seed", seed, "must be an integer, at least 0")
     generator = np.random.default_rng(seed)
 
     def view() -> Array:

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -16,6 +17,22 @@ from jepalign.storage import output_directory, write_json, written_whole
 
 COLUMNS = ("experiment", "architecture", "predicted", "observed", "error", "criterion", "verdict", "file")
 VERDICTS = ("holds", "fails")
+# Arguments of numpy.savez that stand beside the arrays.
+RESERVED = ("file", "allow_pickle")
+# What reading a damaged archive or table can raise: NumPy, zipfile (encryption and unknown compression are
+# RuntimeErrors), zlib, the operating system (a seek to nowhere) and json each have their own.
+DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class Measurement:
     name : str
         In kebab-case; the files are NAME.npz and NAME.json.
     arrays : dict of str to ndarray
-        Plain arrays: numbers or text, no objects.
+        Plain arrays, numbers or text, no objects; the keys are identifiers.
     rows : list of dict
         One claim each, with the keys ``COLUMNS``; ``verdict`` is "holds" or "fails". A number may be None where a run
         left none.
@@ -39,7 +56,8 @@ class Measurement:
     Raises
     ------
     InputError
-        If the name is not a plain file name, an array holds objects, or a row lacks a column or has another verdict.
+        If the name is not a plain file name, an array is none or holds objects, a key is no identifier, or a row lacks
+        a column or has another verdict.
     """
 
     name: str
@@ -51,6 +69,10 @@ class Measurement:
     def __post_init__(self) -> None:
         _check_name(self.name)
         for key, values in self.arrays.items():
+            if not key.isidentifier() or key in RESERVED:
+                raise InputError("arrays", repr(key), f"must be named by identifiers other than {', '.join(RESERVED)}")
+            if not isinstance(values, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InputError(f"arrays[{key!r}]", type(values).__name__, "must be a NumPy array")
             if values.dtype.hasobject:
                 raise InputError(f"arrays[{key!r}]", values.dtype, "must hold numbers or text, not Python objects")
         for index, row in enumerate(self.rows):
@@ -63,26 +85,27 @@ class Measurement:
 
 
 def save(measurement: Measurement, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write NAME.npz and NAME.json into ``directory``, each whole or not at all, and return their paths.
+    """Write NAME.npz and NAME.json into ``directory``, both whole or neither, and return their paths.
 
     The archive holds no pickled objects. Numbers in JSON that are not finite are written as null.
 
     Raises
     ------
     InputError
-        If ``directory`` is a file or cannot be written to.
+        If ``directory`` is a file or cannot be written to, or rows or provenance hold what JSON has no type for.
     """
-    folder = output_directory(directory, "directory")
-    arrays, table = folder / f"{measurement.name}.npz", folder / f"{measurement.name}.json"
-    with written_whole(arrays) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **measurement.arrays)
     parts = {
         "name": measurement.name,
-        "rows": measurement.rows,
+        "rows": _plain("rows", measurement.rows),
         "criterion": measurement.criterion,
-        "provenance": measurement.provenance,
+        "provenance": _plain("provenance", measurement.provenance),
     }
-    return arrays, write_json(table, _plain(parts))
+    folder = output_directory(directory, "directory")
+    arrays, table = folder / f"{measurement.name}.npz", folder / f"{measurement.name}.json"
+    with written_whole(arrays) as archive, written_whole(table) as text:
+        np.savez_compressed(archive, allow_pickle=False, **measurement.arrays)
+        write_json(text, parts)
+    return arrays, table
 
 
 def load(name: str, directory: str | os.PathLike[str] | None = None) -> Measurement:
@@ -113,9 +136,10 @@ def load(name: str, directory: str | os.PathLike[str] | None = None) -> Measurem
             criterion=parts["criterion"],
             provenance=parts["provenance"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as problem:
+    except DAMAGE as problem:
+        reason = " ".join(str(problem).split())
         raise InputError(
-            "name", name, f"has damaged files ({problem}); make them with: jepalign simulate {name} --out DIR"
+            "name", name, f"has damaged files ({reason}); make them with: jepalign simulate {name} --out DIR"
         ) from problem
 
 
@@ -124,14 +148,16 @@ def _check_name(name: str) -> None:
         raise InputError("name", repr(name), "must be letters, digits and hyphens")
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
     """Return ``value`` in JSON's types: NumPy scalars and arrays as Python's, numbers that are not finite as None."""
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(f"{name}[{key!r}]", part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_plain(f"{name}[{index}]", part) for index, part in enumerate(value)]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return _plain(name, value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
         return None
-    return value
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise InputError(name, type(value).__name__, "must be numbers, text, lists and dictionaries of them")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from jepalign.datasets import digits, two_views
 from jepalign.errors import InputError
@@ -72,9 +73,13 @@ def test_without_noise_and_mask_both_views_are_the_centred_image() -> None:
         (np.ones((2, 2)), {"mask": -0.1}, "mask"),
         (np.ones((2, 2)), {"mask": 1.1}, "mask"),
         (np.ones((2, 2)), {"seed": -1}, "seed"),
+        (np.ones((2, 2)), {"seed": 0.5}, "seed"),
+        (np.array([["a"]]), {}, "images"),
+        (np.eye(2) * 1j, {}, "images"),
+        ([[1.0], [1.0, 2.0]], {}, "images"),
     ],
 )
-def test_bad_arguments_are_refused_by_name(images: np.ndarray, arguments: dict[str, float], name: str) -> None:
+def test_bad_arguments_are_refused_by_name(images: ArrayLike, arguments: dict[str, float], name: str) -> None:
     with pytest.raises(InputError) as caught:
         two_views(images, **arguments)  # type: ignore[arg-type]
     assert caught.value.argument == name

@@ -79,6 +79,44 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, size: int) -> None:
         load("an-example", tmp_path)
 
 
+def test_no_flipped_bit_escapes_as_another_error(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for file in save(example(), tmp_path):
+        whole = file.read_bytes()
+        messages: list[str] = []
+        for place, bit in zip(generator.integers(len(whole), size=400), generator.integers(8, size=400), strict=True):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            file.write_bytes(damaged)
+            try:
+                load("an-example", tmp_path)
+            except InputError as problem:
+                messages.append(str(problem))
+        file.write_bytes(whole)
+        # Dates, redundant headers and letters inside a text may change unnoticed; every other bit is noticed.
+        assert len(messages) > 100
+        assert not any("\n" in message for message in messages)
+
+
+@pytest.mark.parametrize("part", ["rows", "provenance"])
+def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path: Path, part: str) -> None:
+    changes = {"rows": [ROW | {"observed": 1j}], "provenance": {"path": tmp_path}}
+    with pytest.raises(InputError, match="must be numbers, text") as caught:
+        save(example(**{part: changes[part]}), tmp_path)
+    assert caught.value.argument.startswith(part)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pair_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("jepalign.measurements.write_json", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save(example(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_pickles_are_not_read(tmp_path: Path) -> None:
     arrays, _ = save(example(), tmp_path)
     np.savez(arrays, harmful=np.array([{}], dtype=object))
@@ -93,6 +131,9 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
         {"name": "../escape"},
         {"name": "a b"},
         {"arrays": {"x": np.array([{}], dtype=object)}},
+        {"arrays": {"x": [1.0]}},
+        {"arrays": {"file": np.ones(1)}},
+        {"arrays": {"a/b": np.ones(1)}},
         {"rows": [{"experiment": ""}]},
         {"rows": [ROW | {"extra": 1}]},
         {"rows": [ROW | {"verdict": "maybe"}]},
