@@ -4,6 +4,7 @@ A ball that lies wholly on one side of zero proves a strict inequality; a ball t
 equality is never proved here, only refuted, or confirmed to within a stated distance.
 """
 
+from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -25,7 +26,7 @@ class Sign(Enum):
     """What is known of the sign of an expression over a box."""
 
     POSITIVE = "positive"
-    NEGATIVE_SOMEWHERE = "negative somewhere"
+    NOT_POSITIVE = "not positive somewhere"
     UNKNOWN = "unknown"
 
 
@@ -126,22 +127,22 @@ def _real(ball: Any) -> Any:
 def sign_over(expression: Any, box: Mapping[sp.Symbol, tuple[Any, Any]]) -> tuple[Sign, str]:
     """Decide whether ``expression`` is positive on a whole box of closed rational intervals.
 
-    The box is halved along its widest side until each part has a ball of one sign. A part whose midpoint is provably
-    not positive refutes the claim, with that point.
+    The box is halved along its widest side, larger parts first, until each part has a ball of one sign. A part whose
+    midpoint is provably not positive refutes the claim, with that point.
     """
     target = sp.sympify(expression)
-    pending = [{letter: (sp.Rational(low), sp.Rational(high)) for letter, (low, high) in box.items()}]
+    pending = deque([{letter: (sp.Rational(low), sp.Rational(high)) for letter, (low, high) in box.items()}])
     with _precision():
         for _ in range(BISECTIONS):
             if not pending:
                 return Sign.POSITIVE, ""
-            part = pending.pop()
+            part = pending.popleft()
             middle = {letter: (low + high) / 2 for letter, (low, high) in part.items()}
             try:
                 point = _real(_evaluate(target, {letter: acb(exact(value)) for letter, value in middle.items()}))
-                if point < 0:
+                if point <= 0:
                     where = ", ".join(f"{letter} = {value}" for letter, value in middle.items())
-                    return Sign.NEGATIVE_SOMEWHERE, f"{where}: {point.str(12)}"
+                    return Sign.NOT_POSITIVE, f"{where}: {point.str(12)}"
                 if _real(_evaluate(target, {letter: acb(_between(*ends)) for letter, ends in part.items()})) > 0:
                     continue
             except NotEnclosedError:

@@ -427,16 +427,16 @@ class Positive(Claim):
 
     def check(self, context: Context) -> Finding:
         sign, detail = balls.sign_over(self.expression, self.box)
-        outcome = {balls.Sign.POSITIVE: Outcome.PROVED, balls.Sign.NEGATIVE_SOMEWHERE: Outcome.REFUTED}
+        outcome = {balls.Sign.POSITIVE: Outcome.PROVED, balls.Sign.NOT_POSITIVE: Outcome.REFUTED}
         return Finding(outcome.get(sign, Outcome.UNKNOWN), self.method, "python-flint", balls.version(), detail)
 
     def failure(self, instance: Instance) -> str | None:
-        """Enclose the expression at the instance's scalars; a ball that is not wholly negative is no failure."""
+        """Enclose the expression at the instance's scalars; a ball that contains positive numbers is no failure."""
         try:
             ball = balls.enclosure(self.expression, cast("dict[sp.Symbol, Any]", instance.scalars))
         except balls.NotEnclosedError as problem:
             raise NotExactError(str(problem)) from problem
-        return f"the value is {ball.str(8)}" if ball < 0 else None
+        return f"the value is {ball.str(8)}" if ball <= 0 else None
 
     def latex(self) -> str:
         ranges = [
