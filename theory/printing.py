@@ -94,6 +94,11 @@ class _Printer(LatexPrinter):
             return rf"10^{{-{len(digits) - 1}}}"
         return super()._print_Rational(expr)
 
+    def _print_Pow(self, expr: Any) -> str:
+        if not expr.has(MatrixExpr):
+            return super()._print_Pow(expr)
+        return rf"\left({self._print(expr.base)}\right)^{{{self._print(expr.exp)}}}"
+
     def _print_Mul(self, expr: Any) -> str:
         if not expr.has(MatrixExpr):
             return super()._print_Mul(expr)

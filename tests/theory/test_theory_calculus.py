@@ -193,8 +193,8 @@ CASES = {
 def test_gradients_against_entrywise_differentiation(name: str, rows: int, columns: int) -> None:
     """SymPy differentiates explicit matrices entry by entry; the calculus' result is put beside it as a number."""
     where = instance(rows * 10 + columns, rows, columns)
-    w = sp.Matrix(rows, columns, sp.symbols(f"w0:{rows * columns}"))
-    held = {letter: to_sympy(x) for letter, x in where.matrices.items()}
+    w: Any = sp.Matrix(rows, columns, sp.symbols(f"w0:{rows * columns}"))
+    held: dict[Any, Any] = {letter: to_sympy(x) for letter, x in where.matrices.items()}
 
     def explicit(node: Any, frozen: bool) -> Any:
         if isinstance(node, sp.MatrixSymbol):
@@ -220,7 +220,7 @@ def test_gradients_against_entrywise_differentiation(name: str, rows: int, colum
             return node.func(*parts)
         return node
 
-    at = dict(zip(w, held[W], strict=True))
+    at: Any = dict(zip(w, held[W], strict=True))
     function = explicit(CASES[name], frozen=False)
     expected = sp.Matrix(rows, columns, [sp.nsimplify(sp.diff(function, x).subs(at)) for x in w])
     assert to_sympy(gradient_at(CASES[name], W, where)) == expected
@@ -303,7 +303,10 @@ def test_the_differential_is_linear_and_obeys_the_product_rule() -> None:
     left, right = canonical(W * S * W.T), canonical((one + Phi).I)
     both = differential(left.times(right), moves)
     assert equal(both, differential(left, moves).times(right).plus(left.times(differential(right, moves))))
-    assert equal(differential(left.scaled(a).plus(right), moves), differential(left, moves).scaled(a).plus(differential(right, moves)))
+    assert equal(
+        differential(left.scaled(a).plus(right), moves),
+        differential(left, moves).scaled(a).plus(differential(right, moves)),
+    )
 
 
 def test_frozen_letters_do_not_move() -> None:
@@ -399,4 +402,7 @@ def test_a_zero_matrix_absorbs() -> None:
 def test_flint_and_sympy_agree_on_what_was_drawn() -> None:
     where = instance(1, 2, 3)
     assert isinstance(where.matrices[W], fmpq_mat)
-    assert to_sympy(value_of(W * S * W.T, where)) == to_sympy(where.matrices[W]) * to_sympy(where.matrices[S]) * to_sympy(where.matrices[W]).T
+    assert (
+        to_sympy(value_of(W * S * W.T, where))
+        == to_sympy(where.matrices[W]) * to_sympy(where.matrices[S]) * to_sympy(where.matrices[W]).T
+    )

@@ -44,7 +44,11 @@ def somewhere(rng: random.Random, size: int) -> Instance:
         Q: draw.matrix(rows, rows),
         Sigma_x: draw.positive_definite(columns),
     }
-    return Instance({k: rows, d: columns}, values, {x: draw.positive(), y: draw.positive(), t: draw.positive(), alpha: draw.positive()})
+    return Instance(
+        {k: rows, d: columns},
+        values,
+        {x: draw.positive(), y: draw.positive(), t: draw.positive(), alpha: draw.positive()},
+    )
 
 
 CONTEXT = Context(instances=somewhere)
@@ -206,8 +210,12 @@ def test_a_ball_contains_the_value(expression: Any, reference: Any, value: str) 
     ball = balls.enclosure(expression, {x: value})
     assert ctx.prec == before
     with mpmath.workdps(90):
-        exact = reference(mpmath.mpf(sp.Rational(value).p) / sp.Rational(value).q)
-        middle, radius = mpmath.mpf(str(ball.mid().str(80, radius=False))), mpmath.mpf(str(ball.rad().str(20, radius=False)))
+        point = fmpq(*map(int, value.split("/")))
+        exact = reference(mpmath.mpf(int(point.p)) / int(point.q))
+        middle, radius = (
+            mpmath.mpf(str(ball.mid().str(80, radius=False))),
+            mpmath.mpf(str(ball.rad().str(20, radius=False))),
+        )
         # The ball's middle is printed to eighty digits, which adds at most 1e-79 of it.
         assert abs(mpmath.re(exact) - middle) <= radius + abs(middle) * mpmath.mpf("1e-70")
         # Integrals are asked for to half the bits, everything else to nearly all.
@@ -217,7 +225,9 @@ def test_a_ball_contains_the_value(expression: Any, reference: Any, value: str) 
 @pytest.mark.parametrize("expression", [1 / (x - x), sp.log(x - x), sp.gamma(x), y, sp.sqrt(-x)], ids=str)
 def test_what_has_no_enclosure_is_refused(expression: Any) -> None:
     with pytest.raises(balls.NotEnclosedError):
-        balls.enclosure(sp.sympify(expression) if expression != sp.zoo else 1 / sp.Symbol("z"), {x: 1, sp.Symbol("z"): 0})
+        balls.enclosure(
+            sp.sympify(expression) if expression != sp.zoo else 1 / sp.Symbol("z"), {x: 1, sp.Symbol("z"): 0}
+        )
 
 
 def test_the_sign_over_a_box() -> None:
