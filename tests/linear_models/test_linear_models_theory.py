@@ -40,7 +40,7 @@ def array(value: Any) -> np.ndarray:
 
 def drawn(name: str, seed: int) -> Instance:
     """Return a random instance of the assumptions of a theorem."""
-    return find(name).instances(random.Random(seed), 3)  # noqa: S311
+    return find(name).instances(random.Random(seed), 3)
 
 
 def letters(instance: Instance, *symbols: Any) -> list[np.ndarray]:
