@@ -1,9 +1,10 @@
 """The map: how a predictor and a stop-gradient repel (results 2.0 to 2.5).
 
 ``dictionary`` holds the correspondence between predictors and uniformity functionals, ``entries`` its lines one by one,
-``force`` the split of the force, the negatives it is equivalent to and its sign, ``power`` what the repulsion delivers.
+``learnt`` what training makes of them, ``force`` the split of the force, the negatives it is equivalent to and its sign,
+``power`` what the repulsion delivers.
 """
 
-from jepalign.theory.implicit_uniformity import dictionary, entries, force, power
+from jepalign.theory.implicit_uniformity import dictionary, entries, force, learnt, power
 
-THEOREMS = (*dictionary.THEOREMS, *entries.THEOREMS, *force.THEOREMS, *power.THEOREMS)
+THEOREMS = (*dictionary.THEOREMS, *entries.THEOREMS, *learnt.THEOREMS, *force.THEOREMS, *power.THEOREMS)

@@ -8,7 +8,7 @@ import sympy as sp
 from jepalign.theory.claims import Dominates, Equality, Gradient, Implication, ScalarIdentity
 from jepalign.theory.exact import Instance, eye, matrix
 from jepalign.theory.expressions import StopGradient, identity, squared_norm, tr
-from jepalign.theory.implicit_uniformity.entries import BALANCED, WHITENED
+from jepalign.theory.implicit_uniformity.learnt import BALANCED, WHITENED
 from jepalign.theory.proof import (
     Assumption,
     Equation,
