@@ -82,8 +82,11 @@ _PREAMBLE = r"""\documentclass{article}
 """
 
 
-def escaped(text: str) -> str:
-    """Return literal text for LaTeX. Raises ``InputError`` for a character that plain LaTeX has no glyph for."""
+def escaped(text: str, *, code: bool = False) -> str:
+    """Return literal text for LaTeX, or literal code, whose font has < > | as they are.
+
+    Raises ``InputError`` for a character that plain LaTeX has no glyph for.
+    """
     found: list[str] = []
     composed = unicodedata.normalize("NFC", _LIGATURE.sub("\\1\ue000", text))
     # Letters beyond Latin Extended-A are spelt as a letter and its accent, as Ṡ.
@@ -93,6 +96,8 @@ def escaped(text: str) -> str:
             found.append("{}")
         elif c in _MARKS and found:
             found[-1] = f"{_MARKS[c]}{{{found[-1]}}}"
+        elif code and c in "<>|":
+            found.append(c)
         elif c in _ESCAPES or c in _UNICODE:
             found.append(_ESCAPES.get(c) or _UNICODE[c])
         elif c.isspace() or (c.isprintable() and c <= "\u017f"):  # LaTeX composes Latin letters
@@ -122,7 +127,7 @@ class _Writer:
             case "math":
                 return f"${_formula(span.text)}$"
             case "code":
-                return rf"\texttt{{{escaped(span.text)}}}"
+                return rf"\texttt{{{escaped(span.text, code=True)}}}"
             case "emphasis":
                 return rf"\emph{{{''.join(map(self.span, span.inner))}}}"
             case "cite":

@@ -26,6 +26,7 @@ _NARROW = dict(zip("\u0302\u0303\u0304\u0305\u0307\u0308", "ˆ˜ˉ‾˙¨", stri
 _WIDE = dict(zip("\u0302\u0303\u0304\u0305\u0307\u0308", "^~‾‾˙¨", strict=True))
 # An operator that typst marked as prefix or postfix is none to break after.
 _BREAK = re.compile("<mo(?![^>]*form=)[^>]*>(?:&lt;|&gt;|[=<>≤≥≠≈∼≡∝≺≻≼≽⪯⪰∈∉⊂→↦←⇒⇔⟹⟺+−±∓])")
+_SHORT = 14  # characters of a formula that fits on a line of a phone
 
 
 class _Writer:
@@ -50,7 +51,7 @@ class _Writer:
             "</main>",
         )
         body = "\n".join(filter(None, parts))
-        style, typeset = _mathml(self.formulas)
+        style, typeset = mathml(self.formulas)
         body = re.sub("\0([0-9]+)\0", lambda found: typeset[int(found.group(1))], body)
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -182,8 +183,8 @@ def _unlinked(text: str) -> str:
     return re.sub(r"</?a\b[^>]*>", "", text)
 
 
-def _mathml(formulas: list[str]) -> tuple[str, list[str]]:
-    """Typeset formulas in one call; return typst's style for MathML and the formulas as MathML."""
+def mathml(formulas: list[str]) -> tuple[str, list[str]]:
+    """Typeset typst formulas (with their dollars) in one call; return the style that MathML needs, and the formulas as MathML."""
     source = _FORMULAS + "\n".join(f'#html.elem("div", attrs: (class: "f"))[{formula}]' for formula in formulas)
     page = typst.compile(source.encode(), format="html", ignore_system_fonts=True).decode()
     found = [_mended(inside) for inside in _FORMULA.findall(page)]
@@ -207,10 +208,12 @@ def _mended(inside: str) -> str:
 
 
 def _breakable(formula: str) -> str:
-    """Let a formula in a text break after relations and binary operators, as TeX does; browsers break none.
+    """Let a long formula in a text break after relations and binary operators, as TeX does; browsers break none.
 
     It becomes several ``math`` elements. The operator would take the spacing of a postfix at the end of one.
     """
+    if len(re.sub(r"<[^>]*>", "", formula)) <= _SHORT:
+        return formula
     parts: list[str] = []
     depth = 0
     for part in re.split(r"(<[^>]*>)", formula):

@@ -44,9 +44,9 @@ def _string(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return literal text. As a string typst reads no markup in it; the semicolon keeps what follows out of the code."""
+    """Return literal text: in a string typst reads no markup."""
     # The font joins two hyphens to a dash unless something without width stands between them.
-    return f"#{_string(re.sub('-(?=-)', _HYPHEN, text))};"
+    return f"#{_string(re.sub('-(?=-)', _HYPHEN, text))}"
 
 
 class _Writer:
@@ -63,6 +63,7 @@ class _Writer:
         named = f"title: {_string(doc.plain(d.title))}, author: ({''.join(f'{_string(a)}, ' for a in d.authors)})"
         parts = [
             _STYLE,
+            # Without "date: none" the time of writing ends up in the file.
             f"#set document({named}, date: none)",
             "#align(center)[#set par(justify: false)",
             f"#text(size: 17pt, weight: 700, hyphenate: false)[{title}] \\ #v(2pt) {_text(', '.join(d.authors))}]",
@@ -77,8 +78,8 @@ class _Writer:
         return "\n\n".join(filter(None, parts))
 
     def reference(self, number: int, r: doc.Reference) -> str:
-        where = f"#link({_string(r.url)})[{_text(r.identifier)}];"
-        words = f"{_text(f'{r.authors}. ')}#emph[{_text(f'{r.title}.')}];{_text(f' {r.venue}, {r.year}. ')}{where}"
+        where = f"#link({_string(r.url)})[{_text(r.identifier)}]"
+        words = f"{_text(f'{r.authors}. ')}#emph[{_text(f'{r.title}.')}]{_text(f' {r.venue}, {r.year}. ')}{where}"
         return f"#entry({number})[{words}] <cite-{r.key}>"
 
     def inline(self, markup: str) -> str:
@@ -89,17 +90,17 @@ class _Writer:
             case "math":
                 return f"${to_typst(span.text)}$"
             case "code":
-                return f"#raw({_string(span.text)});"
+                return f"#raw({_string(span.text)})"
             case "emphasis":
-                return f"#emph[{''.join(map(self.span, span.inner))}];"
+                return f"#emph[{''.join(map(self.span, span.inner))}]"
             case "cite":
                 cites = (
-                    f"#link(<cite-{key}>)[{self.names.cite(key)}];" + (_text(f", {words}") if words else "")
+                    f"#link(<cite-{key}>)[{self.names.cite(key)}]" + (_text(f", {words}") if words else "")
                     for key, words in span.cited
                 )
                 return f"{_text('[')}{_text('; ').join(cites)}{_text(']')}"
             case "link":
-                return f"#link(<{span.text}>)[{_text(self.names.name(span.text))}];"
+                return f"#link(<{span.text}>)[{_text(self.names.name(span.text))}]"
             case _:
                 return _text(span.text)
 
@@ -170,8 +171,7 @@ def write_pdf(document: doc.Document, path: Path) -> Path:
             shutil.copyfile(picture, Path(folder) / name)
         main = Path(folder) / "main.typ"
         main.write_text(source, encoding="utf-8")
-        # The timestamp is fixed, since it would otherwise end up in the file.
-        data = typst.compile(str(main), format="pdf", ignore_system_fonts=True, timestamp=0)
+        data = typst.compile(str(main), format="pdf", ignore_system_fonts=True)
     with written_whole(path) as temporary:
         temporary.write_bytes(data)
     return path
