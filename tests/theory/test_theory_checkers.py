@@ -32,7 +32,6 @@ from jepalign.theory.expressions import squared_norm, tr
 from jepalign.theory.setting import Draw, P, Q, Sigma_x, W, alpha, d, k
 
 x, y, t = sp.symbols("x y t", real=True)
-STRANGE = sp.Function("f")(x)
 
 
 def somewhere(rng: random.Random, size: int) -> Instance:
@@ -194,18 +193,19 @@ def test_connectives_mean_what_they_say() -> None:
 
 # -- ball arithmetic ------------------------------------------------------------------------------------------------------
 
-FUNCTIONS = [
-    (sp.exp(-(x**2)) + sp.log(1 + x), lambda v: mpmath.exp(-(v**2)) + mpmath.log(1 + v)),
-    (sp.sqrt(x) / (1 + x) ** 3, lambda v: mpmath.sqrt(v) / (1 + v) ** 3),
-    (sp.LambertW(x), mpmath.lambertw),
-    (sp.Integral(sp.exp(-y * x), (y, 0, 1)), lambda v: (1 - mpmath.exp(-v)) / v),
-    (sp.Abs(x - 3) ** sp.Rational(1, 3) * sp.pi, lambda v: mpmath.pi * mpmath.cbrt(abs(v - 3))),
-]
+FUNCTIONS: dict[str, tuple[Any, Any]] = {
+    "exp and log": (sp.exp(-(x**2)) + sp.log(1 + x), lambda v: mpmath.exp(-(v**2)) + mpmath.log(1 + v)),
+    "square root": (sp.sqrt(x) / (1 + x) ** 3, lambda v: mpmath.sqrt(v) / (1 + v) ** 3),
+    "Lambert W": (sp.LambertW(x), mpmath.lambertw),
+    "integral": (sp.Integral(sp.exp(-y * x), (y, 0, 1)), lambda v: (1 - mpmath.exp(-v)) / v),
+    "cube root": (sp.Abs(x - 3) ** sp.Rational(1, 3) * sp.pi, lambda v: mpmath.pi * mpmath.cbrt(abs(v - 3))),
+}
 
 
-@pytest.mark.parametrize(("expression", "reference"), FUNCTIONS, ids=lambda f: str(f)[:30])
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("value", ["1/7", "2", "40/3"])
-def test_a_ball_contains_the_value(expression: Any, reference: Any, value: str) -> None:
+def test_a_ball_contains_the_value(name: str, value: str) -> None:
+    expression, reference = FUNCTIONS[name]
     before = ctx.prec
     ball = balls.enclosure(expression, {x: value})
     assert ctx.prec == before
@@ -222,12 +222,10 @@ def test_a_ball_contains_the_value(expression: Any, reference: Any, value: str) 
         assert radius <= mpmath.mpf("1e-30") * max(1, abs(middle))
 
 
-@pytest.mark.parametrize("expression", [1 / (x - x), sp.log(x - x), sp.gamma(x), y, sp.sqrt(-x)], ids=str)
+@pytest.mark.parametrize("expression", [1 / t, sp.log(t), sp.gamma(x), y, sp.sqrt(-x)], ids=str)
 def test_what_has_no_enclosure_is_refused(expression: Any) -> None:
     with pytest.raises(balls.NotEnclosedError):
-        balls.enclosure(
-            sp.sympify(expression) if expression != sp.zoo else 1 / sp.Symbol("z"), {x: 1, sp.Symbol("z"): 0}
-        )
+        balls.enclosure(expression, {x: 1, t: 0})
 
 
 def test_the_sign_over_a_box() -> None:
