@@ -348,11 +348,11 @@ def test_a_trace_needs_a_square(wrong: Any) -> None:
         wrong()
 
 
-@pytest.mark.parametrize("wrong", [lambda: W * W, lambda: P + W, lambda: tr(P) * W * W, lambda: P * W.T], ids=str)
+@pytest.mark.parametrize("wrong", [W * W, P + W, tr(P) * W * W, P * W.T], ids=["WW", "P + W", "tr(P) WW", "PW'"])
 def test_shapes_that_sympy_lets_pass_are_checked(wrong: Any) -> None:
     """SymPy cannot tell whether k equals d and lets these stand; the calculus takes different letters for different sizes."""
-    with pytest.raises(CalculusError, match="cannot"):
-        canonical(wrong())
+    with pytest.raises(CalculusError, match=r"cannot (add|multiply)"):
+        canonical(wrong)
 
 
 # -- rules ----------------------------------------------------------------------------------------------------------------
