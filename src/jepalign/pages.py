@@ -22,8 +22,8 @@ _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _FORMULAS = '#let overline(body) = math.accent(body, "\\u{305}")\n'
 # typst writes accents as combining characters, which browsers put beside the letter; MathML asks for the spacing ones.
 _ACCENT = re.compile(r"(</mrow>)?<mo>([\u0302\u0303\u0304\u0305\u0307\u0308])</mo></mover>")
-_NARROW = dict(zip("\u0302\u0303\u0304\u0305\u0307\u0308", "ˆ˜ˉ‾˙¨", strict=True))
-_WIDE = dict(zip("\u0302\u0303\u0304\u0305\u0307\u0308", "^~‾‾˙¨", strict=True))
+_NARROW = dict(zip("\u0302\u0303\u0304\u0307\u0308", "ˆ˜ˉ˙¨", strict=True))
+_WIDE = dict(zip("\u0302\u0303\u0304\u0307\u0308", "^~‾˙¨", strict=True))
 # An operator that typst marked as prefix or postfix is none to break after.
 _BREAK = re.compile("<mo(?![^>]*form=)[^>]*>(?:&lt;|&gt;|[=<>≤≥≠≈∼≡∝≺≻≼≽⪯⪰∈∉⊂→↦←⇒⇔⟹⟺+−±∓])")
 _SHORT = 14  # characters of a formula that fits on a line of a phone
@@ -198,8 +198,10 @@ def _mended(inside: str) -> str:
 
     def accent(found: re.Match[str]) -> str:
         wide, mark = found.groups()
-        if wide or mark == "\u0305":
-            return f"{wide or ''}<mo>{_WIDE[mark]}</mo></mover>"
+        if mark == "\u0305":  # browsers stretch no bar; the style draws it
+            return f'{wide or ""}<mo class="bar">‾</mo></mover>'
+        if wide:
+            return f"{wide}<mo>{_WIDE[mark]}</mo></mover>"
         return f'<mo stretchy="false">{_NARROW[mark]}</mo></mover>'
 
     formula = re.sub(r"^\s*<p>(.*)</p>\s*$", r"\1", inside.strip(), flags=re.DOTALL)

@@ -33,6 +33,8 @@ p { margin: .7rem 0; overflow-wrap: break-word; }
 .scroll { overflow-x: auto; overflow-y: hidden; padding: .15rem 0; }
 math { font-size: 1.12em; font-family: "STIX Two Math", "Latin Modern Math", "New Computer Modern Math", "Cambria Math", math; }
 p math, li math, td math, figcaption math { white-space: nowrap; }
+mover:has(> .bar) > :first-child { border-top: .05em solid; padding-top: .1em; }
+mover > .bar { visibility: hidden; font-size: .01em; }
 details.proof { margin: .6rem 0 1rem; padding-left: 1rem; border-left: 1px solid var(--rule); }
 details.proof > summary { cursor: pointer; font-size: .88rem; color: var(--accent); }
 table { border-collapse: collapse; width: 100%; font-size: .8rem; line-height: 1.4; }

@@ -95,8 +95,9 @@ def test_accents_are_spacing_characters_and_grow_over_groups() -> None:
     for command, mark in ((r"\dot", "˙"), (r"\ddot", "¨"), (r"\bar", "ˉ"), (r"\hat", "ˆ"), (r"\tilde", "˜")):
         (found,) = page_of(f"{command}{{x}}")
         assert f'<mo stretchy="false">{mark}</mo></mover>' in found
-    (wide,) = page_of(r"\widehat{ab}")
+    wide, line = page_of(r"\widehat{ab}", r"\overline{ab}")
     assert "<mo>^</mo></mover>" in wide
+    assert '</mrow><mo class="bar">‾</mo></mover>' in line
 
 
 def test_styles_reach_to_the_end_of_the_group() -> None:
