@@ -323,9 +323,10 @@ def write_report(directory: Path, *, venue: str = "neurips", progress: Progress 
     derivations = derivation_document(reports)
     tell(len(names) + 4, "typesetting")
     page, pdf, tex = (directory / name for name in ("index.html", "derivations.pdf", "derivations.tex"))
+    latex = render_latex(derivations)  # before anything is written: it refuses what it cannot spell
     write_html(document, page)
     tell(len(names) + 5, "typesetting the PDF")
     write_pdf(derivations, pdf)
-    write_text(tex, render_latex(derivations))
+    write_text(tex, latex)
     tell(total, "done")
     return [page, pdf, tex, *paths]
