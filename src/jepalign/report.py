@@ -250,7 +250,7 @@ def report_document(reports: Sequence[Report], drawn: dict[str, doc.Picture], fo
         doc.Heading(1, "The answer", "answer"),
         doc.Paragraph(
             r"The prediction loss is alignment. The predictor, with the stop-gradient, is uniformity: if $P = g(\Phi)$ is a function"
-            r" of the embedding covariance, the residual $z^{+} - Pz$ is the gradient of alignment plus"
+            r" of the embedding covariance, the residual $z^{+} - Pz$ is minus the gradient of alignment plus"
             r" $\frac12 \operatorname{tr} u(\Phi)$ with $u' = g - 1$ ([#thm-dictionary]). What a predictor lacks of the identity is the"
             r" derivative of a uniformity functional. $P = \Phi$ gives the spectral contrastive loss, negatives and all"
             r" ([#thm-spectral-contrastive-entry]); other functions give Gaussian InfoNCE, the log-determinant, a Schatten norm"

@@ -234,7 +234,9 @@ def to_sympy(x: Any) -> sp.Matrix:
     return sp.Matrix(x.nrows(), x.ncols(), [sp.Rational(int(e.p), int(e.q)) for e in x.entries()])
 
 
-@pytest.mark.xfail(strict=True, reason="SymPy 1.14 differentiates a scaled sum of traces to zero, silently")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="SymPy 1.14 differentiates a scaled sum of traces to zero, silently"
+)
 def test_canary_sympy_differentiates_a_sum_of_traces() -> None:
     """When this passes, SymPy has been mended and the reason to keep off its derivative is gone."""
     function = 2 * (sp.Trace(W.T * W) + sp.Trace(W.T * P * W))
