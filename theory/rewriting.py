@@ -50,6 +50,8 @@ def rules_of(left: Any, right: Any) -> tuple[Rule, ...]:
     ((factors, word), coefficient), *_ = source.terms.items()
     if factors or not word:
         raise CalculusError(f"{left} = {right} cannot be read as a rule: its left side is a scalar")
+    if not coefficient.is_nonzero:
+        raise CalculusError(f"{left} = {right} cannot be read as a rule: the coefficient {coefficient} may vanish")
     target = target.scaled(1 / coefficient)
     rule, mirrored = Rule(word, target), Rule(transposed_word(word), target.transpose())
     # The transpose of AB = BA for symmetric letters is BA = AB, which would undo it.

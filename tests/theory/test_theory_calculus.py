@@ -373,6 +373,14 @@ def test_the_transpose_of_a_rule_is_a_rule() -> None:
     assert equal(W.T * P.T, V.T, optimal)
 
 
+def test_a_rule_divides_by_its_coefficient_if_it_cannot_vanish() -> None:
+    halved = rules_of(2 * P, Q)
+    assert equal(P, Q / 2, halved)
+    assert not equal(P, Q, halved)
+    with pytest.raises(CalculusError, match="may vanish"):
+        rules_of(a * P, Q)
+
+
 def test_rules_are_completed_by_letters() -> None:
     rules = completed((*rules_of(S, identity(d)), *rules_of(P * W * S * W.T, W * C * W.T)))
     assert equal(P * W * W.T, W * C * W.T, rules)
