@@ -136,7 +136,8 @@ def gradient(function: Any, variable: sp.MatrixSymbol) -> Form:
     if form.rows is not None:
         raise CalculusError(f"a gradient needs a scalar, not a {form.rows} × {form.columns} matrix")
     rows, columns = cast("tuple[Any, Any]", variable.shape)
-    direction = symbol_letter(sp.MatrixSymbol(f"d{variable.name}", rows, columns))
+    # Letters are recognised by name; no letter of a function is called this.
+    direction = symbol_letter(sp.MatrixSymbol(f"direction of {variable.name}", rows, columns))
     change = differential(form, {variable: of_letter(direction)})
     total = Form(rows, columns)
     for (factors, _), c in change.terms.items():

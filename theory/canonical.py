@@ -6,7 +6,7 @@ from typing import Any, cast
 import sympy as sp
 from sympy.matrices.expressions.matexpr import MatrixExpr
 
-from jepalign.theory.expressions import Named, SpectralFunction, StopGradient
+from jepalign.theory.expressions import Named, SpectralFunction, StopGradient, SymmetricSymbol
 from jepalign.theory.forms import (
     CalculusError,
     Form,
@@ -117,7 +117,7 @@ def freeze(form: Form, *, frozen: bool) -> Form:
 
 
 def substitute(form: Form, images: Mapping[sp.MatrixSymbol, Form]) -> Form:
-    """Replace matrix symbols by forms of the same shape, frozen or not."""
+    """Replace matrix symbols by forms of the same shape, frozen or not; symmetric ones by symmetric forms."""
 
     def image(letter: Letter) -> Form | None:
         if letter.symbol is None:
@@ -128,6 +128,8 @@ def substitute(form: Form, images: Mapping[sp.MatrixSymbol, Form]) -> Form:
             return None
         if (new.rows, new.columns) != cast("tuple[Any, Any]", letter.symbol.shape):
             raise CalculusError(f"{letter.symbol} is {letter.symbol.shape}, its image {new.rows} × {new.columns}")
+        if isinstance(letter.symbol, SymmetricSymbol) and new.transpose().key != new.key:
+            raise CalculusError(f"{letter.symbol} is symmetric, its image is not")
         return new.transpose() if letter.transposed else new
 
     return form.map_letters(image)

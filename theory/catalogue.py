@@ -4,10 +4,28 @@ import difflib
 from collections.abc import Iterable
 
 from jepalign.errors import InputError
-from jepalign.theory import conservation, contrastive, implicit_uniformity
+from jepalign.theory import (
+    beliefs,
+    collapse,
+    conservation,
+    contrastive,
+    guarantees,
+    implicit_uniformity,
+    masking,
+    trajectories,
+)
 from jepalign.theory.proof import Theorem
 
-CATALOGUE: tuple[Theorem, ...] = (*contrastive.THEOREMS, *implicit_uniformity.THEOREMS, *conservation.THEOREMS)
+CATALOGUE: tuple[Theorem, ...] = (
+    *contrastive.THEOREMS,
+    *implicit_uniformity.THEOREMS,
+    *conservation.THEOREMS,
+    *collapse.THEOREMS,
+    *trajectories.THEOREMS,
+    *guarantees.THEOREMS,
+    *masking.THEOREMS,
+    *beliefs.THEOREMS,
+)
 
 
 def find(name: str) -> Theorem:

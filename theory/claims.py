@@ -7,7 +7,7 @@ the same checker, which has to refuse it with a counterexample. ``check`` answer
 
 from jepalign.theory.checking import Cited, Claim, Context, Finding, Method, Outcome, search
 from jepalign.theory.matrix_claims import AfterStep, Dominates, Equality, Gradient, Rate
-from jepalign.theory.scalar_claims import Implication, Positive, ScalarIdentity, SolvesODE, formula_failure
+from jepalign.theory.scalar_claims import Implication, ModeRate, Positive, ScalarIdentity, SolvesODE, formula_failure
 
 __all__ = [
     "AfterStep",
@@ -20,6 +20,7 @@ __all__ = [
     "Gradient",
     "Implication",
     "Method",
+    "ModeRate",
     "Outcome",
     "Positive",
     "Rate",

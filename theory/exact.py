@@ -15,7 +15,8 @@ import sympy as sp
 from flint import fmpq, fmpq_mat
 from sympy.matrices.expressions.matexpr import MatrixExpr
 
-from jepalign.theory.expressions import Named, SpectralFunction, StopGradient
+from jepalign.errors import InputError
+from jepalign.theory.expressions import Named, SpectralFunction, StopGradient, SymmetricSymbol
 
 
 class NotExactError(ValueError):
@@ -32,12 +33,24 @@ class Instance:
     matrices : maps a matrix symbol to an ``fmpq_mat`` of its shape.
     scalars : maps a scalar symbol to an ``fmpq``.
     spectra : maps the name of a spectral function g to the coefficients (c₀, c₁, …) of a polynomial g(s) = Σ c_n sⁿ.
+
+    Raises ``InputError`` for a matrix that has not the shape of its symbol, or not its symmetry: an instance must not
+    break a convention where it is meant to break an assumption.
     """
 
     sizes: Mapping[Any, int] = field(default_factory=dict[Any, int])
     matrices: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     scalars: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
     spectra: Mapping[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
+
+    def __post_init__(self) -> None:
+        for symbol, value in self.matrices.items():
+            shape = tuple(sp.sympify(size).subs(dict(self.sizes)) for size in symbol.shape)
+            if shape != (value.nrows(), value.ncols()):
+                given = f"{value.nrows()} × {value.ncols()}"
+                raise InputError(plain_name(symbol), given, f"must be {shape[0]} × {shape[1]}")
+            if isinstance(symbol, SymmetricSymbol) and value != value.transpose():
+                raise InputError(plain_name(symbol), matrix_text(value), "must be symmetric")
 
     def with_(
         self,
@@ -192,6 +205,8 @@ class Evaluator:
             case sp.MatPow():
                 base: Any = node.args[0]
                 exponent: Any = node.args[1]
+                if not exponent.is_Integer:
+                    raise NotExactError(f"{node} is not an integer power")
                 inner = self._matrix(base)
                 inner = _inverted(inner) if exponent < 0 else inner
                 result = Dual(eye(inner.value.nrows()), _zeros(inner.value))
@@ -277,7 +292,7 @@ class _Unavailable:
     def _spread(self, _other: object) -> "_Unavailable":
         return self
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _spread
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __pow__ = _spread
 
 
 def available(value: Any) -> Any:

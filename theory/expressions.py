@@ -79,6 +79,8 @@ class SpectralFunction(MatrixExpr):
         rows, columns = argument.shape
         if rows != columns:
             raise InputError("argument", f"{rows} × {columns}", "a spectral function needs a square matrix")
+        if order not in {0, -1}:
+            raise InputError("order", order, "a spectral function is g itself (0) or its antiderivative (-1)")
         return cast("SpectralFunction", sp.Basic.__new__(cls, Str(str(name)), argument, sp.Integer(order)))
 
     @property

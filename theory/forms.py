@@ -50,7 +50,9 @@ def symbol_letter(symbol: sp.MatrixSymbol, *, transposed: bool = False, frozen: 
     rows, columns = cast("tuple[sp.Expr, sp.Expr]", symbol.shape)
     if isinstance(symbol, SymmetricSymbol):
         transposed = False
-    key = f"{symbol.name}[{rows},{columns}]" + ("'" if transposed else "") + ("~" if frozen else "")
+    # A symmetric letter and a general one are different letters, even if somebody gives them one name.
+    key = f"{symbol.name}[{rows},{columns}]" + ("=" if isinstance(symbol, SymmetricSymbol) else "")
+    key += ("'" if transposed else "") + ("~" if frozen else "")
     if transposed:
         rows, columns = columns, rows
     flipped = not transposed and not isinstance(symbol, SymmetricSymbol)

@@ -9,6 +9,7 @@ import sympy as sp
 from flint import fmpq_mat
 from sympy.matrices.expressions.matexpr import MatrixExpr
 
+from jepalign.theory import smt
 from jepalign.theory.calculus import canonical, differential, gradient, normal, substitute
 from jepalign.theory.checking import Claim, Context, Finding, Method, Outcome, search
 from jepalign.theory.exact import (
@@ -137,12 +138,34 @@ class AfterStep(_MatrixClaim):
         return rf"{shown}^{{+}} = {latex(self.value)}"
 
 
+def _is_real(coefficient: Any, context: Context) -> bool:
+    """Whether a coefficient is real for all real letters that satisfy the inequalities: no √ of what may be negative."""
+    match coefficient:
+        case sp.Add() | sp.Mul():
+            return all(_is_real(part, context) for part in coefficient.args)
+        case sp.Pow():
+            base, exponent = coefficient.args
+            return _is_real(base, context) and (exponent.is_Integer or _is_nonnegative(base, context))
+        case _:
+            return isinstance(coefficient, (sp.Symbol, sp.Rational))
+
+
+def _is_nonnegative(expression: Any, context: Context) -> bool:
+    if expression.is_nonnegative:
+        return True
+    numerator, denominator = sp.fraction(sp.together(expression))
+    try:
+        return smt.decide(context.hypotheses, numerator * denominator >= 0).status == "proved"
+    except smt.NotPolynomialError:
+        return False
+
+
 @dataclass(frozen=True, eq=False)
 class Dominates(_MatrixClaim):
     """larger ⪰ smaller in Loewner order, because the difference is the Gram matrix factor·factorᵀ.
 
     With 1 × 1 sides written as traces it is an ordinary inequality, and ``factor`` any matrix whose squared norm is the
-    difference.
+    difference. The factor must be real: √x enters only where x ≥ 0 is declared or follows from the step's inequalities.
     """
 
     larger: Any
@@ -152,6 +175,8 @@ class Dominates(_MatrixClaim):
     def _decide(self, context: Context) -> bool:
         square = self.factor * self.factor.T
         difference = normal(self.larger).minus(normal(self.smaller))
+        if not all(_is_real(c, context) for c in normal(self.factor).terms.values()):
+            return False
         return context.equal(difference, tr(square) if difference.rows is None else square)
 
     def failure(self, instance: Instance) -> str | None:

@@ -4,8 +4,8 @@ A theorem has a name, a statement, assumptions, a proof (steps, each a claim wit
 uses), false siblings, and for every assumption a witness that it is necessary. :func:`verify` runs all of it:
 
 * every step goes through its checker;
-* random admissible instances satisfy every assumption exactly, and every conclusion holds on them exactly: a second,
-  independent evaluation, and a guard against a checker that proves too much;
+* random admissible instances satisfy every assumption exactly, and every conclusion is evaluated and holds on them
+  exactly: a second, independent evaluation, and a guard against a checker that proves too much;
 * every false sibling goes through the checker of the claim it imitates and must come back refuted, with a counterexample;
 * every witness satisfies all other assumptions, breaks its own, and makes a conclusion fail by the printed amount.
 """
@@ -48,8 +48,9 @@ class Equation:
 class Semidefinite:
     """The assumption that a symmetric matrix expression is positive semidefinite.
 
-    It enters proofs through a factor: ``solved`` = (left, right) is a rewriting rule that turns the matrix into
-    ``factor``·``factor``ᵀ (checked at construction).
+    It enters proofs through a factor: ``solved`` = (left, right) is the equation matrix = ``factor``·``factor``ᵀ solved
+    for one product, to be read as a rewriting rule. At construction it is checked that the factor is a square letter of
+    its own, which exists for every semidefinite matrix, and that ``solved`` says no more than that equation.
     """
 
     matrix: Any
@@ -57,8 +58,15 @@ class Semidefinite:
     solved: tuple[Any, Any]
 
     def __post_init__(self) -> None:
-        if not equal(self.matrix, self.factor * self.factor.T, rules_of(*self.solved)):
-            raise InputError("solved", self.solved, "must turn the matrix into factor · factorᵀ")
+        square = self.matrix.shape
+        if not isinstance(self.factor, sp.MatrixSymbol) or self.factor.shape != square or self.matrix.has(self.factor):
+            raise InputError("factor", self.factor, f"must be a {square[0]} × {square[1]} letter not in the matrix")
+        left, right = self.solved
+        excess = self.matrix - self.factor * self.factor.T
+        if not (equal(left - right, excess) or equal(right - left, excess)):
+            raise InputError(
+                "solved", self.solved, "must be the equation matrix = factor · factorᵀ solved for one product"
+            )
 
     def failure(self, instance: Instance) -> str | None:
         """Decide exactly, by elimination."""
@@ -109,10 +117,13 @@ class Step:
 class FalseSibling:
     """A near miss of a claim. ``change`` says what was changed; the same checker must refuse it.
 
-    ``instances`` overrides the theorem's own where the change is a dropped assumption.
+    ``kind`` says what sort of slip it is: a sign, a constant, an exchanged symbol, a quantifier (a claim for more cases than
+    are true), an omission (of a term or of an assumption). ``instances`` overrides the theorem's own where the change is a
+    dropped assumption.
     """
 
     name: str
+    kind: Literal["sign", "constant", "exchange", "quantifier", "omission"]
     change: str
     claim: Claim
     uses: tuple[str, ...] = ()
@@ -142,6 +153,9 @@ class Theorem:
 
     ``instances`` draws random admissible instances; ``belief`` is the nearest false belief, in prose; ``example`` is runnable
     Python that a reader can paste.
+
+    An entry of kind "belief" states what is commonly said: ``statement`` says it in words, ``said`` as claims, every one of
+    which must be refuted; ``repair`` says in words what holds instead, and ``proof`` proves that.
     """
 
     name: str
@@ -157,18 +171,29 @@ class Theorem:
     belief: str
     example: str
     kind: Literal["theorem", "belief"] = "theorem"
+    said: tuple[Step, ...] = ()
+    repair: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "belief") != (bool(self.said) and bool(self.repair)):
+            raise InputError("kind", self.kind, "a belief, and nothing else, has claims as they are said and a repair")
 
     def assumption(self, name: str) -> Assumption:
         """Return the assumption of that name."""
         return next(a for a in self.assumptions if a.name == name)
 
-    def context(self, uses: tuple[str, ...], instances: Sampler | None = None, seed: int = 0) -> Context:
-        """Turn the named assumptions and earlier steps into rules and hypotheses. Raises ``InputError`` for other names."""
+    def context(
+        self, uses: tuple[str, ...], instances: Sampler | None = None, seed: int = 0, before: int | None = None
+    ) -> Context:
+        """Turn the named assumptions and earlier steps into rules and hypotheses. Raises ``InputError`` for other names.
+
+        ``before`` is the position of the step that uses them: neither it nor what follows may be among them.
+        """
         rules: list[Rule] = []
         hypotheses: list[Any] = []
         values: dict[sp.Symbol, sp.Expr] = {}
         known: dict[str, Any] = {a.name: a.condition for a in self.assumptions}
-        known |= {s.name: s.claim for s in self.proof if s.name}
+        known |= {s.name: s.claim for s in self.proof[:before] if s.name}
         for name in uses:
             condition = known.get(name)
             match condition:
@@ -203,9 +228,19 @@ class SiblingReport:
     """A false sibling as it was judged; ``refused`` only if refuted with a counterexample."""
 
     name: str
+    kind: str
     change: str
     claim: str
     refused: bool
+    counterexample: str
+
+
+@dataclass(frozen=True)
+class SaidReport:
+    """A claim of a belief as it was judged; ``refuted`` only with a counterexample."""
+
+    claim: str
+    refuted: bool
     counterexample: str
 
 
@@ -235,14 +270,15 @@ class Report:
     necessity: tuple[NecessityReport, ...]
     sources: tuple[str, ...]
     exact_evaluations: int
+    said: tuple[SaidReport, ...] = field(default=())
     problems: tuple[str, ...] = field(default=())
     seconds: float = 0.0
 
     @property
     def stands(self) -> bool:
-        """Whether the theorem is proved, all siblings are refused, all witnesses hold and nothing else went wrong."""
+        """Whether the theorem is proved (the belief refuted), siblings refused, witnesses hold, and nothing went wrong."""
         return (
-            self.verdict in {"proved", "proved-with-citations"}
+            self.verdict in ({"refuted"} if self.kind == "belief" else {"proved", "proved-with-citations"})
             and all(s.refused for s in self.siblings)
             and all(not n.problem for n in self.necessity)
             and not self.problems
@@ -256,11 +292,23 @@ class Report:
 def verify(theorem: Theorem, *, seed: int = 0) -> Report:
     """Check a theorem: proof, exact instances, false siblings, necessity of every assumption."""
     started = time.perf_counter()
-    findings = [step.claim.check(theorem.context(step.uses, seed=seed)) for step in theorem.proof]
+    findings = [
+        step.claim.check(theorem.context(step.uses, seed=seed, before=position))
+        for position, step in enumerate(theorem.proof)
+    ]
     evaluated, problems = _evaluate_on_instances(theorem, seed)
+    if not _conclusions(theorem):
+        problems.append("no step of the proof is a conclusion")
+    if not theorem.siblings:
+        problems.append("there is no false sibling")
     problems += [
         f"assumption {a.name} has no witness" for a in theorem.assumptions if not _has_witness(theorem, a.name)
     ]
+    said = tuple(_hear(theorem, step, seed) for step in theorem.said)
+    verdict = _verdict(findings)
+    if theorem.kind == "belief":
+        problems += [f"the repair is {verdict}"] if not verdict.startswith("proved") else []
+        verdict = "refuted" if all(s.refuted for s in said) else "unknown"
     return Report(
         name=theorem.name,
         title=theorem.title,
@@ -268,7 +316,7 @@ def verify(theorem: Theorem, *, seed: int = 0) -> Report:
         kind=theorem.kind,
         statement=theorem.statement,
         assumptions=tuple(a.name for a in theorem.assumptions),
-        verdict=_verdict(findings),
+        verdict=verdict,
         steps=tuple(
             StepReport(step.claim.latex(), f.method, f.tool, f.version, f.outcome, f.detail)
             for step, f in zip(theorem.proof, findings, strict=True)
@@ -277,6 +325,7 @@ def verify(theorem: Theorem, *, seed: int = 0) -> Report:
         necessity=tuple(_examine(theorem, witness) for witness in theorem.witnesses),
         sources=tuple(" ".join(filter(None, (s.key, s.locator))) for s in theorem.sources),
         exact_evaluations=evaluated,
+        said=said,
         problems=tuple(problems),
         seconds=time.perf_counter() - started,
     )
@@ -298,6 +347,7 @@ def _has_witness(theorem: Theorem, assumption: str) -> bool:
 def _evaluate_on_instances(theorem: Theorem, seed: int) -> tuple[int, list[str]]:
     rng = random.Random(seed)  # noqa: S311
     evaluated, problems = 0, list[str]()
+    silent = _conclusions(theorem)
     for size in EXACT_SIZES:
         instance = theorem.instances(rng, size)
         for assumption in theorem.assumptions:
@@ -310,8 +360,10 @@ def _evaluate_on_instances(theorem: Theorem, seed: int) -> tuple[int, list[str]]
             except NotExactError:
                 continue
             evaluated += 1
+            silent = [other for other in silent if other is not claim]
             if failed is not None:
                 problems.append(f"{claim.latex()} fails at an admissible instance: {failed} at {instance}")
+    problems += [f"{claim.latex()} is evaluated at no instance" for claim in silent]
     return evaluated, problems
 
 
@@ -322,7 +374,12 @@ def _conclusions(theorem: Theorem) -> list[Claim]:
 def _judge(theorem: Theorem, sibling: FalseSibling, seed: int) -> SiblingReport:
     finding = sibling.claim.check(theorem.context(sibling.uses, sibling.instances, seed))
     refused = finding.outcome is Outcome.REFUTED and bool(finding.detail)
-    return SiblingReport(sibling.name, sibling.change, sibling.claim.latex(), refused, finding.detail)
+    return SiblingReport(sibling.name, sibling.kind, sibling.change, sibling.claim.latex(), refused, finding.detail)
+
+
+def _hear(theorem: Theorem, step: Step, seed: int) -> SaidReport:
+    finding = step.claim.check(theorem.context(step.uses, seed=seed))
+    return SaidReport(step.claim.latex(), finding.outcome is Outcome.REFUTED and bool(finding.detail), finding.detail)
 
 
 def _examine(theorem: Theorem, witness: Witness) -> NecessityReport:

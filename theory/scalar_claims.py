@@ -9,7 +9,7 @@ import sympy as sp
 
 from jepalign.theory import balls, smt
 from jepalign.theory.checking import Claim, Context, Finding, Method, Outcome, search
-from jepalign.theory.exact import Instance, NotExactError, value_of
+from jepalign.theory.exact import Instance, NotExactError, rational, value_of
 from jepalign.theory.printing import latex
 
 
@@ -72,6 +72,25 @@ class ScalarIdentity(_ScalarClaim):
 
 
 @dataclass(frozen=True, eq=False)
+class ModeRate(_ScalarClaim):
+    """d/dt quantity = rate for scalar letters that move with the velocities of ``flow``."""
+
+    quantity: sp.Expr
+    flow: Mapping[sp.Symbol, sp.Expr]
+    rate: sp.Expr
+    named: str = ""
+
+    def residuals(self) -> list[sp.Expr]:
+        """Return the chain rule's sum, less the rate."""
+        moved = [sp.diff(self.quantity, letter) * velocity for letter, velocity in self.flow.items()]
+        return [sp.Add(*moved) - self.rate]
+
+    def latex(self) -> str:
+        shown = self.named or rf"\left({latex(self.quantity)}\right)"
+        return rf"\frac{{d}}{{dt}} {shown} = {latex(self.rate)}"
+
+
+@dataclass(frozen=True, eq=False)
 class SolvesODE(_ScalarClaim):
     """A formula solves an initial value problem: residual and initial condition vanish for all parameters."""
 
@@ -112,9 +131,9 @@ class Implication(Claim):
         return Finding(outcome, self.method, "z3", smt.version(), answer.model)
 
     def failure(self, instance: Instance) -> str | None:
-        """Evaluate in exact arithmetic; where ``given`` does not hold nothing is claimed."""
+        """Evaluate in exact arithmetic. Where ``given`` does not hold nothing is claimed: ``NotExactError``."""
         if any(formula_failure(condition, instance) is not None for condition in self.given):
-            return None
+            raise NotExactError("the claim does not speak of this instance")
         return formula_failure(self.conclusion, instance)
 
     def latex(self) -> str:
@@ -180,7 +199,15 @@ class Positive(Claim):
         return Finding(outcome.get(sign, Outcome.UNKNOWN), self.method, "python-flint", balls.version(), detail)
 
     def failure(self, instance: Instance) -> str | None:
-        """Enclose the expression at the instance's scalars; a ball that contains positive numbers is no failure."""
+        """Enclose the expression at the instance's scalars; a ball that contains positive numbers is no failure.
+
+        Outside the box nothing is claimed: ``NotExactError``.
+        """
+        for letter, (low, high) in self.box.items():
+            if letter not in instance.scalars or not rational(low) <= rational(instance.scalars[letter]) <= rational(
+                high
+            ):
+                raise NotExactError(f"{letter} lies outside the box")
         try:
             ball = balls.enclosure(self.expression, cast("dict[sp.Symbol, Any]", instance.scalars))
         except balls.NotEnclosedError as problem:

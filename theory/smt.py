@@ -95,7 +95,13 @@ def _model_text(solver: Any) -> str:
 
 
 def decide(hypotheses: Sequence[Any], conclusion: Any) -> Answer:
-    """Decide whether the hypotheses imply the conclusion for all real values of the letters."""
+    """Decide whether the hypotheses imply the conclusion for all real values of the letters.
+
+    z3 knows letters by name: ``NotPolynomialError`` is raised if two different letters share one.
+    """
+    letters: set[Any] = set().union(*(sp.sympify(f).free_symbols for f in (*hypotheses, conclusion)))
+    if len({str(letter) for letter in letters}) < len(letters):
+        raise NotPolynomialError(f"two of {sorted(map(str, letters))} share a name")
     given = [formula(h) for h in hypotheses]
     satisfiable = _solver(given).check()
     if satisfiable == z3.unsat:

@@ -17,9 +17,10 @@ from jepalign.linear_models import (
     mode_forces,
     power_gap,
 )
-from jepalign.theory import conservation, setting
+from jepalign.theory import setting
 from jepalign.theory.catalogue import find
 from jepalign.theory.claims import ScalarIdentity
+from jepalign.theory.conservation import balance as balance_law
 from jepalign.theory.exact import Instance, gradient_at, value_of
 from jepalign.theory.implicit_uniformity import entries, force, power
 
@@ -84,7 +85,7 @@ def test_balance_and_its_drift_are_those_of_the_theorem(seed: int) -> None:
     instance = drawn("exact-discrete-drift", seed)
     W, P, R = letters(instance, setting.W, setting.P, setting.R)
     alpha, eta, step = (number(instance.scalars[symbol]) for symbol in (setting.alpha, setting.eta, setting.epsilon))
-    before, drift = (array(value_of(part, instance)) for part in (conservation.BALANCE, conservation.DRIFT))
+    before, drift = (array(value_of(part, instance)) for part in (balance_law.BALANCE, balance_law.DRIFT))
     assert near(balance(W, P, predictor_rate=alpha), before)
     expected = ((1 - step * eta) ** 2 - 1) * before + step**2 * drift
     assert near(discrete_drift(W, P, R, step, predictor_rate=alpha, weight_decay=eta), expected)
@@ -134,5 +135,5 @@ def test_the_oracle_tells_false_siblings_apart() -> None:
     instance = drawn("exact-discrete-drift", 1)
     W, P, R = letters(instance, setting.W, setting.P, setting.R)
     alpha, step = (number(instance.scalars[symbol]) for symbol in (setting.alpha, setting.epsilon))
-    drift = step**2 * array(value_of(conservation.DRIFT, instance))
+    drift = step**2 * array(value_of(balance_law.DRIFT, instance))
     assert not near(discrete_drift(W, P, R, step, predictor_rate=alpha), -drift)

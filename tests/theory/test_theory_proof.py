@@ -51,8 +51,8 @@ SOUND = Theorem(
         Step(Implication(w**2 > w), "Multiply by $w$.", uses=("big",), conclusion=True),
     ),
     siblings=(
-        FalseSibling("sign", "minus", Equality(P * P.T, -P * P), uses=("symmetric",)),
-        FalseSibling("order", "less", Implication(w**2 < w), uses=("big",)),
+        FalseSibling("sign", "sign", "minus", Equality(P * P.T, -P * P), uses=("symmetric",)),
+        FalseSibling("order", "exchange", "less", Implication(w**2 < w), uses=("big",)),
     ),
     witnesses=(
         Witness("symmetric", Instance({k: 2}, {P: matrix([[0, 1], [0, 0]]), Q: eye(2)}, {w: 2})),
@@ -112,14 +112,14 @@ def test_a_theorem_without_steps_is_not_proved() -> None:
 
 
 def test_a_true_sibling_is_not_refused() -> None:
-    true = FalseSibling("true", "nothing", Equality(tr(P * Q), tr(Q * P)))
+    true = FalseSibling("true", "exchange", "nothing", Equality(tr(P * Q), tr(Q * P)))
     report = broken(siblings=(true,))
     assert [s.refused for s in report.siblings] == [False]
 
 
 def test_a_sibling_that_is_only_undecided_is_not_refused() -> None:
     left, right = (sp.Identity(k) + P * Q).I * P, P * (sp.Identity(k) + Q * P).I
-    report = broken(siblings=(FalseSibling("undecided", "push-through", Equality(left, right)),))
+    report = broken(siblings=(FalseSibling("undecided", "exchange", "push-through", Equality(left, right)),))
     assert not report.siblings[0].refused
 
 

@@ -93,11 +93,13 @@ TRACE_DERIVATIVE = Theorem(
     siblings=(
         FalseSibling(
             "scalar-rule-without-trace",
+            "omission",
             r"claim $\frac{d}{dt} S^2 = 2 S \dot S$ without the trace",
             Rate(S * S, {S: dS}, 2 * S * dS),
         ),
         FalseSibling(
             "missing-factor",
+            "constant",
             r"claim $\frac{d}{dt} \operatorname{tr} G(S) = 2 \operatorname{tr} g(S)\, \dot S$",
             Rate(tr(SpectralFunction("g", S, -1)), {S: dS}, 2 * tr(SpectralFunction("g", S) * dS)),
         ),
@@ -275,24 +277,28 @@ DICTIONARY = Theorem(
     siblings=(
         FalseSibling(
             "whole-instead-of-half",
+            "constant",
             r"write $\operatorname{tr} G(\Phi)$ without the factor $\frac12$",
             Gradient(tr(G) - tr(batch_K) / 2, Z, RESIDUAL),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "predictor-as-potential",
+            "exchange",
             r"take $\operatorname{tr} g(\Phi)$ itself for the functional: $\nabla \frac12 \operatorname{tr}\Phi^2 = \Phi Z/m$ with $g = s$",
             Gradient((tr(batch_Phi * batch_Phi) - tr(batch_K)) / 2, Z, (Z * T - batch_Phi * Z) / m),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "byol-force-is-the-gradient",
+            "exchange",
             r"claim the gradient of $U_g$ for the preconditioned force $P^{\top}(z^{+} - P z)$",
             Gradient(FUNCTIONAL, Z, g * RESIDUAL),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "any-predictor",
+            "quantifier",
             r"claim the functional $\frac12 \operatorname{tr} P\Phi - \frac12 \operatorname{tr} K$ for a frozen predictor of any"
             r" form, symmetric or not",
             Gradient((tr(StopGradient(P) * batch_Phi) - tr(batch_K)) / 2, Z, (Z * T - P * Z) / m),
@@ -301,12 +307,14 @@ DICTIONARY = Theorem(
         ),
         FalseSibling(
             "alignment-at-half",
+            "constant",
             r"take $\frac12$ for the weight of alignment, as in the usual loss, instead of $\frac14$",
             Equality(FUNCTIONAL, squared_norm(Z - Z * T) / (2 * m) + (tr(G) - tr(batch_Phi)) / 2),
             uses=("paired",),
         ),
         FalseSibling(
             "descent-always",
+            "quantifier",
             r"claim descent of the preconditioned flow for every $g$, negative or not",
             Dominates(tr(RESIDUAL.T * g * RESIDUAL), sp.S.Zero, root.T * RESIDUAL),
             instances=_signed,

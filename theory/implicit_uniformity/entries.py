@@ -10,7 +10,7 @@ from typing import Any
 import sympy as sp
 
 from jepalign.theory.claims import Equality, Gradient, Implication, Positive, Rate, ScalarIdentity
-from jepalign.theory.contrastive import batch
+from jepalign.theory.contrastive.duality import batch
 from jepalign.theory.exact import Instance, NotExactError, matrix, value_of
 from jepalign.theory.expressions import StopGradient, SymmetricSymbol, identity, logdet, squared_norm, tr
 from jepalign.theory.implicit_uniformity.dictionary import PAIRED, SYMMETRISED, gain
@@ -43,6 +43,14 @@ def _defined(rng: random.Random, size: int) -> Instance:
         except NotExactError:
             continue
         return instance.with_(scalars={s: Draw(rng).positive()})
+
+
+def _with_spectrum(rng: random.Random, size: int) -> Instance:
+    """Draw such a batch, one eigenvalue s below one with its g = 1 − 1/s, and a positive correlation."""
+    draw = Draw(rng)
+    eigenvalue = draw.positive() / 5
+    scalars = {s: eigenvalue, gain: 1 - 1 / eigenvalue, correlation: draw.positive()}
+    return _defined(rng, size).with_(scalars=scalars)
 
 
 def _with_scalar(rng: random.Random, size: int) -> Instance:
@@ -86,18 +94,21 @@ SPECTRAL_CONTRASTIVE = Theorem(
     siblings=(
         FalseSibling(
             "half-the-loss",
+            "constant",
             r"claim $\frac12 L_{\mathrm{SCL}}$",
             Gradient(2 * NEGATIVES, Z, (Z * T - batch_Phi * Z) / m),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "squared-predictor",
+            "exchange",
             r"exchange $P = \Phi$ for $P = \Phi^2$",
             Gradient(NEGATIVES, Z, (Z * T - batch_Phi * batch_Phi * Z) / m),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "byol-form",
+            "exchange",
             r"claim the same for the preconditioned force $P(z^{+} - Pz)$",
             Gradient(NEGATIVES, Z, batch_Phi * (Z * T - batch_Phi * Z) / m),
             uses=("symmetrised",),
@@ -177,18 +188,21 @@ GAUSSIAN_INFONCE = Theorem(
     siblings=(
         FalseSibling(
             "full-loss",
+            "constant",
             r"claim the gradient of $L_{\mathrm{NCE}}$ instead of half of it",
             Gradient(2 * INFONCE, Z, (Z * T - (one - shifted / 2 - shifted * shifted / 2) * Z) / m),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "one-resolvent",
+            "omission",
             r"drop the square: $P = I - (I+\Phi)^{-1}$",
             Gradient(INFONCE, Z, (Z * T - (one - shifted) * Z) / m),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "sign-of-the-square",
+            "sign",
             r"$g = 1 - \frac12 (1+s)^{-1} + \frac12 (1+s)^{-2}$",
             ScalarIdentity(
                 sp.Derivative(s - sp.log(1 + s) / 2 - s / (2 * (1 + s)), s),
@@ -246,12 +260,14 @@ LOG_DET = Theorem(
     siblings=(
         FalseSibling(
             "sign-of-uniformity",
+            "sign",
             r"add $\frac12\log\det\Phi$ instead of subtracting it",
             Gradient((tr(batch_Phi - batch_K) + logdet(batch_Phi)) / 2, Z, (Z * T - (one - batch_Phi.I) * Z) / m),
             uses=("symmetrised",),
         ),
         FalseSibling(
             "byol-form-repels",
+            "quantifier",
             r"claim that the preconditioned force points outward below $s = 1$ as well",
             Implication(
                 gain * (correlation - gain) > 0,
@@ -260,13 +276,14 @@ LOG_DET = Theorem(
         ),
         FalseSibling(
             "whole-log-det",
+            "constant",
             r"drop the factor $\frac12$ of the log-determinant",
             Gradient(tr(batch_Phi - batch_K) / 2 - logdet(batch_Phi), Z, (Z * T - (one - batch_Phi.I) * Z) / m),
             uses=("symmetrised",),
         ),
     ),
     witnesses=(Witness("symmetrised", ONE_WAY),),
-    instances=_defined,
+    instances=_with_spectrum,
     sources=(Source("ours"), Source("mikulasch2026", "", "VICReg's form as a log-determinant")),
     belief="If a functional repels, so does every training scheme built on its predictor.",
     example=(
@@ -341,6 +358,7 @@ DIRECTPRED = Theorem(
     siblings=(
         FalseSibling(
             "one-half-of-the-trace",
+            "constant",
             r"weigh $\operatorname{tr} \Phi^{3/2}$ with $\frac12$ instead of $\frac13$",
             Rate(
                 tr(square_root * square_root * square_root) / 2,
@@ -350,6 +368,7 @@ DIRECTPRED = Theorem(
         ),
         FalseSibling(
             "schatten-two",
+            "exchange",
             r"take $\frac12 \operatorname{tr} \Phi$, a Schatten-2 norm, for the potential of the square root",
             Gradient(tr(batch_Phi) / 2 - tr(batch_K) / 2, Z, (Z * T - square_root * Z) / m),
             uses=("symmetrised",),
@@ -430,12 +449,14 @@ NO_PREDICTOR = Theorem(
     siblings=(
         FalseSibling(
             "spread-survives",
+            "omission",
             "claim that the second moment is conserved",
             Rate(squared_norm(Z), {Z: Z * T - Z}, sp.S.Zero),
             uses=("symmetrised", "paired"),
         ),
         FalseSibling(
             "half-alignment",
+            "constant",
             r"claim $\frac12 \mathbb{E}\lVert z - z^{+} \rVert^2$",
             Equality(tr(batch_Phi - batch_K) / 2, squared_norm(Z - Z * T) / (2 * m)),
             uses=("paired",),

@@ -102,23 +102,27 @@ FORCE_SPLIT = Theorem(
     siblings=(
         FalseSibling(
             "predictor-not-transposed",
+            "exchange",
             r"exchange $P^{\top}$ for $P$ in the attraction",
             Gradient(LOSS, W, P * V * Sigma_yx - P.T * P * W * Sigma_x),
             uses=("stop-gradient",),
         ),
         FalseSibling(
             "covariance-of-the-target",
+            "exchange",
             r"exchange $\Sigma_x$ for $\Sigma_y$ in the repulsion",
             Gradient(LOSS, W, P.T * V * Sigma_yx - P.T * P * W * Sigma_y),
             uses=("stop-gradient",),
         ),
         FalseSibling(
             "thawed-predictor",
+            "quantifier",
             r"let $P = \Phi$ move with $W$ in the penalty and keep its gradient",
             Gradient(tr(Phi * Phi * Phi) / 2, W, -Phi * Phi * W * Sigma_x),
         ),
         FalseSibling(
             "whole-penalty",
+            "constant",
             r"drop the factor $\frac12$ of the penalty",
             Gradient(2 * FROZEN_PENALTY, W, -P.T * P * W * Sigma_x),
         ),
@@ -206,18 +210,21 @@ SIGN = Theorem(
     siblings=(
         FalseSibling(
             "other-side-of-one",
+            "sign",
             r"claim expansion for $p > 1$",
             Implication(sp.Equivalent(w * SURPLUS > 0, p > 1)),
             uses=("present", "positive-variance", "regression-coefficient", "not-too-negative"),
         ),
         FalseSibling(
             "every-predictor",
+            "quantifier",
             r"claim expansion for all $p < 1$, however negative",
             Implication(sp.Equivalent(w * SURPLUS > 0, p < 1)),
             uses=("present", "positive-variance", "regression-coefficient"),
         ),
         FalseSibling(
             "closed-range",
+            "quantifier",
             r"claim expansion at $p = 1$ as well",
             Implication(sp.Equivalent(w * SURPLUS > 0, p <= 1)),
             uses=("present", "positive-variance", "regression-coefficient", "not-too-negative"),

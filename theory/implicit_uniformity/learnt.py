@@ -62,12 +62,14 @@ LEARNT = Theorem(
     siblings=(
         FalseSibling(
             "predictor-is-the-covariance",
+            "exchange",
             r"claim $P = \alpha\Phi$ of the repulsive term, $P^2 W = \alpha^2 \Phi^2 W$",
             Equality(P * P * W * Sigma_x, alpha**2 * W * W.T * W * W.T * W),
             uses=("whitened",),
         ),
         FalseSibling(
             "force-without-predictor",
+            "omission",
             "claim the residual itself for the force",
             Equality(P.T * W * Sigma_yx - P.T * P * W * Sigma_x, W * Sigma_yx - P * W * Sigma_x),
             uses=("symmetric-predictor",),
@@ -174,11 +176,13 @@ ORIGIN = Theorem(
     siblings=(
         FalseSibling(
             "first-power",
+            "constant",
             r"claim the same time for $\dot s = 2s(\lambda - \sigma s)$",
             ScalarIdentity(sp.Derivative(ESCAPE_TIME, s) * 2 * s * (lam - sig * s), sp.S.One),
         ),
         FalseSibling(
             "upper-bound",
+            "sign",
             "claim the opposite sign of the logarithm",
             Implication(s * (lam - sig * start) < start * (lam - sig * s)),
             uses=("below-the-optimum", "positive-variance"),

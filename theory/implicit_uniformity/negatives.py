@@ -99,18 +99,21 @@ REPULSION_EQUIVALENCE = Theorem(
     siblings=(
         FalseSibling(
             "half-of-the-negatives",
+            "constant",
             r"take $\frac{\alpha}{2}$ instead of $\frac{\alpha}{4}$",
             Gradient(2 * NEGATIVES, W, -P.T * P * W * Sigma_x),
             uses=("balanced", "whitened"),
         ),
         FalseSibling(
             "other-side",
+            "exchange",
             r"exchange $P^{\top} P$ for $P P^{\top}$",
             Gradient(NEGATIVES, W, -P * P.T * W * Sigma_x),
             uses=("balanced", "whitened"),
         ),
         FalseSibling(
             "equal-attraction",
+            "quantifier",
             "claim equality of the whole forces",
             Equality(P.T * W * Sigma_yx - P.T * P * W, W * Sigma_yx - alpha * W * W.T * W),
             uses=("balanced", "whitened"),
@@ -242,18 +245,21 @@ REPULSION_SANDWICH = Theorem(
     siblings=(
         FalseSibling(
             "bounds-exchanged",
+            "exchange",
             r"exchange $\sigma_{\min}$ and $\sigma_{\max}$",
             Dominates(P.T * P, alpha / low * Phi, sp.sqrt(alpha / low) * W * below),
             uses=("balanced", "smallest-variance"),
         ),
         FalseSibling(
             "moving-negatives",
+            "quantifier",
             "let the gradient reach the negatives and keep the factor",
             Gradient(alpha * tr(Phi * W * W.T) / 2, W, -P.T * P * W * Sigma_x),
             uses=("balanced",),
         ),
         FalseSibling(
             "own-negatives",
+            "exchange",
             "draw the negatives from the data instead of white inputs",
             Gradient(alpha * tr(Phi * StopGradient(Phi)) / 2, W, -P.T * P * W * Sigma_x),
             uses=("balanced",),

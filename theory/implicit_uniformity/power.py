@@ -63,21 +63,25 @@ ANY_PREDICTOR = Theorem(
     siblings=(
         FalseSibling(
             "whole-alignment",
+            "constant",
             r"drop the factor $\frac12$ of alignment",
             Equality(surplus_power(Zbar), 2 * ALIGNMENT + ASYMMETRY + CORRECTION),
         ),
         FalseSibling(
             "asymmetry-reversed",
+            "sign",
             "exchange the two encoders in the asymmetry",
             Equality(surplus_power(Zbar), ALIGNMENT - ASYMMETRY + CORRECTION),
         ),
         FalseSibling(
             "correction-forgotten",
+            "omission",
             "claim it without the last term for every predictor",
             Equality(surplus_power(Zbar), ALIGNMENT + ASYMMETRY),
         ),
         FalseSibling(
             "predictor-not-transposed",
+            "exchange",
             r"write $P$ for $P^{\top}$ in the correction",
             Equality(surplus_power(Zbar), ALIGNMENT + ASYMMETRY + tr(P * (target_cross - P * moment))),
         ),
@@ -149,17 +153,20 @@ POWER_IDENTITY = Theorem(
     siblings=(
         FalseSibling(
             "quarter",
+            "constant",
             r"claim $\frac14 \mathbb{E}\lVert z - z^{+} \rVert^2$, the weight of alignment in the dictionary",
             Equality(surplus_power(Z * T), squared_norm(Z - Z * T) / (4 * m)),
             uses=("one-encoder", "optimal-predictor"),
         ),
         FalseSibling(
             "prediction-loss",
+            "exchange",
             r"exchange the alignment loss for the prediction loss",
             Equality(surplus_power(Z * T), squared_norm(P * Z - Z * T) / (2 * m)),
             uses=("one-encoder", "optimal-predictor"),
         ),
         FalseSibling(
+            "sign",
             "sign",
             "claim that the predictor contracts",
             Equality(surplus_power(Z * T), -squared_norm(Z - Z * T) / (2 * m)),
@@ -227,12 +234,14 @@ DECAYED_POWER = Theorem(
     siblings=(
         FalseSibling(
             "norm-of-the-embedding",
+            "exchange",
             r"exchange $\lVert W \rVert^2$ for $\operatorname{tr}\Phi$",
             Equality(tr(P.T * (K - P * Phi)), eta * tr(Phi)),
             uses=("at-rest",),
         ),
         FalseSibling(
             "vanishes",
+            "omission",
             "claim that the correction vanishes at every equilibrium",
             Equality(tr(P.T * (K - P * Phi)), sp.S.Zero),
             uses=("at-rest",),
@@ -337,16 +346,19 @@ STOP_GRADIENT_REPULSION = Theorem(
     siblings=(
         FalseSibling(
             "context-instead-of-target",
+            "exchange",
             r"contract with $x$ instead of $y$",
             Gradient(_prediction_loss(StopGradient(W)) - _prediction_loss(W), W, RESIDUAL * X.T / m),
         ),
         FalseSibling(
+            "sign",
             "sign",
             "claim that the stop-gradient contracts",
             Gradient(_prediction_loss(StopGradient(W)) - _prediction_loss(W), W, -RESIDUAL * Y.T / m),
         ),
         FalseSibling(
             "twice",
+            "constant",
             "claim twice the residual covariance",
             Equality(RESIDUAL * Y.T * W.T / m, 2 * RESIDUAL * RESIDUAL.T / m),
             uses=("optimal-predictor",),

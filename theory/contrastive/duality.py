@@ -50,11 +50,13 @@ DUALITY = Theorem(
     siblings=(
         FalseSibling(
             "first-power-of-m",
+            "constant",
             "divide the sum over pairs by $m$ instead of $m^2$",
             Equality(squared_norm(Z.T * Z) / m, tr(batch_Phi * batch_Phi)),
         ),
         FalseSibling(
             "square-of-trace",
+            "exchange",
             r"replace $\operatorname{tr} \Phi^2$ by $(\operatorname{tr} \Phi)^2$",
             Equality(squared_norm(Z.T * Z) / m**2, tr(batch_Phi) ** 2),
         ),
@@ -99,12 +101,14 @@ SPECTRAL_SPLIT = Theorem(
     siblings=(
         FalseSibling(
             "half-alignment",
+            "constant",
             "halve the alignment term",
             Equality(SPECTRAL_LOSS, squared_norm(Z - Z * T) / (2 * m) + squared_norm(batch_Phi - identity(k)) - k),
             uses=("paired",),
         ),
         FalseSibling(
             "constant-of-other-sign",
+            "sign",
             "add $k$ instead of subtracting it",
             Equality(SPECTRAL_LOSS, squared_norm(Z - Z * T) / m + squared_norm(batch_Phi - identity(k)) + k),
             uses=("paired",),

@@ -132,24 +132,28 @@ BALANCE_LAW = Theorem(
     siblings=(
         FalseSibling(
             "sum-instead-of-difference",
+            "sign",
             r"add $P^{\top} P/\alpha$ instead of subtracting it",
             Rate(W * W.T + P.T * P / alpha, _FLOW, -2 * eta * (W * W.T + P.T * P / alpha)),
             uses=("through-predictor", "same-decay"),
         ),
         FalseSibling(
             "other-side",
+            "exchange",
             r"use $P P^{\top}$ in place of $P^{\top} P$",
             Rate(W * W.T - P * P.T / alpha, _FLOW, -2 * eta * (W * W.T - P * P.T / alpha)),
             uses=("through-predictor", "same-decay"),
         ),
         FalseSibling(
             "rate-without-the-two",
+            "constant",
             r"decay at rate $\eta$ instead of $2\eta$",
             Rate(BALANCE, _FLOW, -eta * BALANCE),
             uses=("through-predictor", "same-decay"),
         ),
         FalseSibling(
             "learning-rate-forgotten",
+            "omission",
             r"leave out $\alpha$ in the conserved quantity",
             Rate(W * W.T - P.T * P, _FLOW, -2 * eta * (W * W.T - P.T * P)),
             uses=("through-predictor", "same-decay"),
@@ -212,12 +216,14 @@ GRAM_CONSERVATION = Theorem(
     siblings=(
         FalseSibling(
             "other-gram-matrix",
+            "exchange",
             r"claim it of $W^{\top} W$",
             Rate(W.T * W, {W: Q.T * R - eta * W}, -2 * eta * W.T * W),
             uses=("optimal-predictor",),
         ),
         FalseSibling(
             "exact-in-discrete-time",
+            "omission",
             r"claim conservation of a discrete step without the $\varepsilon^2$ term",
             AfterStep(
                 W * W.T,
@@ -277,18 +283,21 @@ DISCRETE_DRIFT = Theorem(
     siblings=(
         FalseSibling(
             "no-drift",
+            "omission",
             "claim that a discrete step conserves the balance exactly",
             AfterStep(BALANCE, _STEP, (1 - epsilon * eta) ** 2 * BALANCE),
             uses=("through-predictor", "same-decay", "simultaneous"),
         ),
         FalseSibling(
             "sign-of-drift",
+            "sign",
             "exchange the two terms of the drift",
             AfterStep(BALANCE, _STEP, (1 - epsilon * eta) ** 2 * BALANCE - epsilon**2 * DRIFT),
             uses=("through-predictor", "same-decay", "simultaneous"),
         ),
         FalseSibling(
             "single-factor",
+            "constant",
             r"multiply the old value by $1-\varepsilon\eta$ only once",
             AfterStep(BALANCE, _STEP, (1 - epsilon * eta) * BALANCE + epsilon**2 * DRIFT),
             uses=("through-predictor", "same-decay", "simultaneous"),

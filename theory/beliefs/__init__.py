@@ -1,0 +1,5 @@
+"""What is commonly said and is wrong: each belief as it is stated, refuted, and repaired."""
+
+from typing import Any
+
+THEOREMS: tuple[Any, ...] = ()

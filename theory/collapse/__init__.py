@@ -1,0 +1,5 @@
+"""When a dimension collapses and when it survives (results 4.1 to 4.8)."""
+
+from typing import Any
+
+THEOREMS: tuple[Any, ...] = ()

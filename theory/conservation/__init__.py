@@ -1,0 +1,5 @@
+"""What training conserves (results 3.1 to 3.7)."""
+
+from jepalign.theory.conservation import balance
+
+THEOREMS = (*balance.THEOREMS,)

@@ -1,0 +1,5 @@
+"""Guarantees of contrastive learning that carry over to prediction (results 6.1 to 6.3)."""
+
+from typing import Any
+
+THEOREMS: tuple[Any, ...] = ()
