@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-ROOMS := src/jepalign theory linear_models simulations simulations/measurements figures
+ROOMS := src/jepalign theory linear_models simulations figures
 # In a strict editable install a new file appears only after installing again: the list of files is part of the recipe.
 FILES := $(VENV)/.files
 INSTALL := pyproject.toml constraints.txt $(FILES)
@@ -20,7 +20,7 @@ $(BIN)/python:
 
 .FORCE:
 $(FILES): .FORCE | $(BIN)/python
-	@find $(ROOMS) -maxdepth 1 -type f ! -name '*.pyc' ! -name '.*' | LC_ALL=C sort > $@.new
+	@find $(ROOMS) -type f ! -name '*.pyc' ! -name '.*' | LC_ALL=C sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(VENV)/.report: $(INSTALL)

@@ -117,8 +117,8 @@ def verify(
 ) -> None:
     """Prove every result, refuse every false sibling, and show every assumption necessary.
 
-    Exits with 1 unless every result is proved (or proved with citations), every sibling is refused with a counterexample and
-    every witness of necessity holds.
+    Exits with 1 unless every result is proved (or proved with citations), every common belief is refuted and its repair
+    proved, every sibling is refused with a counterexample and every witness of necessity holds.
 
     Example: jepalign verify dictionary power-identity --json -
     """
@@ -181,6 +181,7 @@ def _problems(report: Any) -> list[str]:
     from rich.markup import escape
 
     found = [f"step not proved ({s.outcome}): {s.claim} {s.detail}" for s in report.steps if s.outcome != "proved"]
+    found += [f"belief not refuted: {s.claim} {s.counterexample}" for s in report.said if not s.refuted]
     found += [f"sibling {s.name} was not refused: {s.counterexample}" for s in report.siblings if not s.refused]
     found += [f"witness for {n.assumption}: {n.problem}" for n in report.necessity if n.problem]
     return [escape(text) for text in (*found, *report.problems)]

@@ -14,6 +14,11 @@ CHAPTERS = {
     1: "Alignment and uniformity",
     2: "The map: implicit uniformity",
     3: "Conservation",
+    4: "Collapse",
+    5: "Trajectories in closed form",
+    6: "Guarantees that carry over",
+    7: "Masks and world models",
+    8: "What is commonly said, and is wrong",
 }
 
 _HOW = {
@@ -31,15 +36,32 @@ def references() -> tuple[doc.Reference, ...]:
 
 
 def theorem_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
-    """Return the statement, the proof and the evidence of one result."""
-    inside: list[doc.Block] = [doc.Paragraph(theorem.statement)]
+    """Return the statement, the proof and the evidence of one result; before a repair, the belief and its refutation."""
+    before: list[doc.Block] = []
+    name, title, text, label = "Theorem", theorem.title, theorem.statement, f"thm-{theorem.name}"
+    if theorem.kind == "belief":
+        before = _belief_blocks(theorem, report)
+        name, title, text, label = "Repair", f"instead of: {theorem.title}", theorem.repair, f"repair-{theorem.name}"
+    inside: list[doc.Block] = [doc.Paragraph(text)]
     if theorem.assumptions:
         inside.append(doc.ItemList(tuple(f"*{a.name}*: {a.statement}" for a in theorem.assumptions)))
     conclusions = [step for step in theorem.proof if step.conclusion]
     inside += [doc.Equation(step.claim.latex(), label=_label(theorem, step), numbered=True) for step in conclusions]
-    statement = doc.Statement("Theorem", theorem.title, f"thm-{theorem.name}", tuple(inside))
+    statement = doc.Statement(name, title, label, tuple(inside))
     proof = doc.Proof(tuple(_proof_blocks(theorem, report)))
-    return [statement, proof, *_evidence(theorem, report), _origin(theorem)]
+    return [*before, statement, proof, *_evidence(theorem, report), _origin(theorem)]
+
+
+def _belief_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
+    said: list[doc.Block] = [doc.Paragraph(theorem.statement)]
+    for step in theorem.said:
+        said += [doc.Paragraph(step.reason), doc.Equation(step.claim.latex())]
+    rows = tuple(
+        (f"$ {step.claim.latex()} $", f"refuted: {_shortened(s.counterexample)}" if s.refuted else "NOT REFUTED")
+        for step, s in zip(theorem.said, report.said, strict=True)
+    )
+    statement = doc.Statement("Belief", theorem.title, f"thm-{theorem.name}", tuple(said))
+    return [statement, doc.Table(("as it is said", "what the checker found"), rows, "", f"tab-said-{theorem.name}")]
 
 
 def _label(theorem: Theorem, step: Step) -> str:

@@ -57,8 +57,10 @@ def explain(theorem: Theorem) -> Any:
     parts: list[Any] = [
         Text(f"{theorem.name}: {theorem.title}", style="bold cyan"),
         Padding(Text(plain(theorem.statement)), (1, 0, 0, 0)),
-        heading("Assumptions"),
     ]
+    if theorem.kind == "belief":
+        parts += [heading("This is wrong. What holds instead"), body(plain(theorem.repair))]
+    parts.append(heading("Assumptions"))
     if theorem.assumptions:
         parts += [body(f"• {a.name}: {plain(a.statement)}") for a in theorem.assumptions]
     else:

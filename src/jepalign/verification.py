@@ -84,11 +84,13 @@ def summary(reports: Sequence[Report]) -> str:
     """Say in one line what stands and what does not."""
     proved = sum(r.verdict == "proved" for r in reports)
     cited = sum(r.verdict == "proved-with-citations" for r in reports)
+    beliefs = sum(r.verdict == "refuted" and r.kind == "belief" for r in reports)
     siblings = [s for r in reports for s in r.siblings]
     necessity = [n for r in reports for n in r.necessity]
     failing = [r.name for r in reports if not r.stands]
     line = (
-        f"{len(reports)} results: {proved} proved, {cited} proved with citations; "
+        f"{len(reports)} results: {proved} proved, {cited} proved with citations, "
+        f"{beliefs} common beliefs refuted and repaired; "
         f"{sum(s.refused for s in siblings)} of {len(siblings)} false siblings refused; "
         f"{sum(not n.problem for n in necessity)} of {len(necessity)} assumptions shown necessary"
     )

@@ -207,6 +207,7 @@ def test_every_result_stands(name: str) -> None:
         report.necessity,
     )
     assert len({s.name for s in report.siblings}) == len(report.siblings) >= 2
+    assert len({s.kind for s in report.siblings}) >= 2, "the false siblings are all of one kind"
     assert all(s.counterexample for s in report.siblings)
     assert {n.assumption for n in report.necessity} == set(report.assumptions)
     assert all(n.amount for n in report.necessity)
