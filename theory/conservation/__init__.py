@@ -1,5 +1,5 @@
 """What training conserves (results 3.1 to 3.7)."""
 
-from jepalign.theory.conservation import balance
+from jepalign.theory.conservation import balance, initial
 
-THEOREMS = (*balance.THEOREMS,)
+THEOREMS = (*balance.THEOREMS, *initial.THEOREMS)
