@@ -1,5 +1,5 @@
 """What is commonly said and is wrong: each belief as it is stated, refuted, and repaired."""
 
-from typing import Any
+from jepalign.theory.beliefs import averaging, features, masks
 
-THEOREMS: tuple[Any, ...] = ()
+THEOREMS = (*averaging.THEOREMS, *features.THEOREMS, *masks.THEOREMS)
