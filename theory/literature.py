@@ -338,5 +338,13 @@ LITERATURE: dict[str, Paper] = {
             "Artificial Intelligence, Automated Reasoning, and Symbolic Computation",
             "doi:10.1007/3-540-45470-5_10",
         ),
+        Paper(
+            "kingma2015",
+            "D. P. Kingma, J. Ba",
+            2015,
+            "Adam: a method for stochastic optimization",
+            "ICLR",
+            "arXiv:1412.6980",
+        ),
     )
 }
