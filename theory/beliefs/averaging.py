@@ -172,10 +172,11 @@ SUPPLIES_UNIFORMITY = Theorem(
 
 MOVING = Assumption("moving-target", r"the target follows the encoder at some rate, $\beta > 0$", Inequality(beta > 0))
 
+equation: Any = sp.Eq  # SymPy's annotations do not let And take what Eq returns
 _REST = (
-    sp.Eq(p * (cross * v - p * variance * w), eta * w),
-    sp.Eq(alpha * w * (cross * v - p * variance * w), eta * p),
-    sp.Eq(beta * (w - v), 0),
+    equation(p * (cross * v - p * variance * w), eta * w),
+    equation(alpha * w * (cross * v - p * variance * w), eta * p),
+    equation(beta * (w - v), 0),
 )
 _SIGNS = (variance > 0, alpha > 0, eta > 0)
 
@@ -224,7 +225,7 @@ INADEQUATE = Theorem(
     proof=(
         Step(
             Implication(
-                sp.And(sp.Eq(v, w), sp.Eq(alpha * w**2, p**2), sp.Eq(variance * p**2 - cross * p + eta, 0)),
+                sp.And(equation(v, w), equation(alpha * w**2, p**2), equation(variance * p**2 - cross * p + eta, 0)),
                 given=(*_REST, *_SIGNS, sp.Ne(w, 0)),
             ),
             r"At rest the average has caught up; the two remaining equations, multiplied by $\alpha w$ and $p$, differ by"
@@ -243,9 +244,9 @@ INADEQUATE = Theorem(
                 sp.And(*_REST),
                 given=(
                     *_SIGNS,
-                    sp.Eq(variance * p**2 - cross * p + eta, 0),
-                    sp.Eq(alpha * w**2, p**2),
-                    sp.Eq(v, w),
+                    equation(variance * p**2 - cross * p + eta, 0),
+                    equation(alpha * w**2, p**2),
+                    equation(v, w),
                 ),
             ),
             "Conversely each root, with the weight that balances it, is at rest.",

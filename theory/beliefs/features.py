@@ -255,6 +255,7 @@ PREDICTIVE = Assumption(
 )
 POSITIVE = Assumption("positive", r"the mode is positively correlated: $\lambda > 0$", Inequality(cross > 0))
 _SIGNS = (variance > 0, eta > 0)
+equation: Any = sp.Eq  # SymPy's annotations do not let And take what Eq returns
 
 
 def _surviving(rng: random.Random, size: int) -> Instance:
@@ -303,7 +304,7 @@ SAME_FEATURES = Theorem(
         ),
         Step(
             Implication(
-                sp.And(sp.Eq(p * (cross - p * variance), eta), p < 0),
+                sp.And(equation(p * (cross - p * variance), eta), p < 0),
                 given=(
                     sp.Eq(variance, 1),
                     sp.Eq(cross, -1),
