@@ -175,7 +175,7 @@ class Theorem:
     repair: str = ""
 
     def __post_init__(self) -> None:
-        if (self.kind == "belief") != (bool(self.said) and bool(self.repair)):
+        if {bool(self.said), bool(self.repair)} != {self.kind == "belief"}:
             raise InputError("kind", self.kind, "a belief, and nothing else, has claims as they are said and a repair")
 
     def assumption(self, name: str) -> Assumption:
