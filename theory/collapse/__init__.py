@@ -1,5 +1,5 @@
 """When a dimension collapses and when it survives (results 4.1 to 4.8)."""
 
-from typing import Any
+from jepalign.theory.collapse import gauge, mean
 
-THEOREMS: tuple[Any, ...] = ()
+THEOREMS = (*gauge.THEOREMS, *mean.THEOREMS)
