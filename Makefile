@@ -9,7 +9,7 @@ FILES := $(VENV)/.files
 INSTALL := pyproject.toml constraints.txt $(FILES)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint bench simulate clean .FORCE
+.PHONY: help report test lint bench simulate mutate clean .FORCE
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,16 @@ bench: $(VENV)/.test  ## seconds: imports, help, verification, solvers
 
 simulate: $(VENV)/.test  ## repeat the committed experiments at paper scale
 	$(BIN)/jepalign simulate --scale paper --out simulations/measurements
+
+# The modules are mutated in place and restored: start from a clean tree. What is done is kept: a second call goes on.
+mutate: $(VENV)/.dev  ## mutation testing of the calculus and the proofs (an hour or two)
+	$(PIP) install -q -c constraints.txt -e '.[torch,test,mutation]'
+	@mkdir -p build
+	test -f build/mutation.sqlite || $(BIN)/cosmic-ray init mutation.toml build/mutation.sqlite
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cosmic-ray exec mutation.toml build/mutation.sqlite
+	$(BIN)/cr-report --surviving-only --show-diff build/mutation.sqlite > build/mutation.txt
+	@echo "wrote build/mutation.txt: the mutants that survived"
+	$(BIN)/cr-rate --fail-over 10 build/mutation.sqlite
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
