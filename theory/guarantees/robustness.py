@@ -212,7 +212,7 @@ SIN_THETA = Theorem(
     ),
     instances=_operators,
     sources=(
-        Source("davis1970", "sin θ theorem"),
+        Source("davis1970", "sin-theta theorem"),
         Source("ours", "", "the remainder as squares, and the application to $\\Sigma \\neq I$"),
     ),
     belief="A guarantee proved for whitened inputs says nothing about real ones.",
