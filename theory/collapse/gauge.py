@@ -43,6 +43,7 @@ DIFFERENCES = Assumption(
 
 
 def shifted(rng: random.Random, size: int) -> Instance:
+    """Draw encoders, a predictor, biases and a compensated shift of them."""
     draw = Draw(rng)
     rows, columns = draw.sizes(size)
     samples = size + 1

@@ -1,5 +1,5 @@
 """Trajectories in closed form (results 5.1 to 5.9)."""
 
-from typing import Any
+from jepalign.theory.trajectories import riccati
 
-THEOREMS: tuple[Any, ...] = ()
+THEOREMS = (*riccati.THEOREMS,)
