@@ -36,7 +36,7 @@ class _Printer(LatexPrinter):
 
     def _print_Transpose(self, expr: Any) -> str:
         inner = self._print(expr.arg)
-        simple = isinstance(expr.arg, (sp.MatrixSymbol, StopGradient))
+        simple = isinstance(expr.arg, (sp.MatrixSymbol, StopGradient, Named))
         return rf"{inner}^{{\top}}" if simple else rf"\left({inner}\right)^{{\top}}"
 
     def _print_Inverse(self, node: Any) -> str:

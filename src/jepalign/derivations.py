@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jepalign import document as doc
+from jepalign.linebreaks import broken
 from jepalign.storage import write_text
 from jepalign.theory.catalogue import find
 from jepalign.theory.literature import LITERATURE
@@ -46,7 +47,9 @@ def theorem_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
     if theorem.assumptions:
         inside.append(doc.ItemList(tuple(f"*{a.name}*: {a.statement}" for a in theorem.assumptions)))
     conclusions = [step for step in theorem.proof if step.conclusion]
-    inside += [doc.Equation(step.claim.latex(), label=_label(theorem, step), numbered=True) for step in conclusions]
+    inside += [
+        doc.Equation(broken(step.claim.latex()), label=_label(theorem, step), numbered=True) for step in conclusions
+    ]
     statement = doc.Statement(name, title, label, tuple(inside))
     proof = doc.Proof(tuple(_proof_blocks(theorem, report)))
     return [*before, statement, proof, *_evidence(theorem, report), _origin(theorem)]
@@ -55,7 +58,7 @@ def theorem_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
 def _belief_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
     said: list[doc.Block] = [doc.Paragraph(theorem.statement)]
     for step in theorem.said:
-        said += [doc.Paragraph(step.reason), doc.Equation(step.claim.latex())]
+        said += [doc.Paragraph(step.reason), doc.Equation(broken(step.claim.latex()))]
     rows = tuple(
         (f"$ {step.claim.latex()} $", f"refuted: {_shortened(s.counterexample)}" if s.refuted else "NOT REFUTED")
         for step, s in zip(theorem.said, report.said, strict=True)
@@ -74,7 +77,7 @@ def _proof_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
         target = f" This is [#{_label(theorem, step)}]." if step.conclusion else ""
         blocks.append(doc.Paragraph(f"{step.reason}{target} *{_established(step, checked)}*"))
         if not step.conclusion:
-            blocks.append(doc.Equation(step.claim.latex()))
+            blocks.append(doc.Equation(broken(step.claim.latex())))
     return blocks
 
 

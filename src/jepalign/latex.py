@@ -189,18 +189,36 @@ class _Writer:
     def table(self, table: doc.Table) -> str:
         weights = table.weights()
         # Each column costs two \tabcolsep of 6pt, out of a line of 6.5in = 470pt.
-        room = 1 - len(weights) * 12 / 470
+        room = 0.998 - len(weights) * 12 / 470
         columns = "".join(rf"p{{{room * weight / sum(weights):.3f}\linewidth}}" for weight in weights)
         head = " & ".join(rf"\raggedright\textbf{{{self.inline(cell)}}}" for cell in table.header)
-        rows = "".join(
-            " & ".join(rf"\raggedright {_guarded(self.inline(cell))}" for cell in row) + " \\tabularnewline\n"
+        rows = [
+            " & ".join(rf"\raggedright {_guarded(self.inline(cell))}" for cell in row) + " \\tabularnewline"
             for row in table.rows
+        ]
+        if table.caption and len(rows) <= _FLOATING:
+            caption = rf"\caption{{{self.inline(table.caption)}}}\label{{{table.label}}}"
+            whole = _tabular(columns, [r"\hline", head + r" \tabularnewline", r"\hline", *rows, r"\hline"])
+            return f"\\begin{{table}}\n\\centering\\small\n{caption}\n{whole}\n\\end{{table}}"
+        # A page may end between two tabulars and in no tabular; article has no other table that breaks.
+        lines = [_tabular(columns, [r"\hline", head + r" \tabularnewline", r"\hline"]) + r"\par\nopagebreak"]
+        lines += [_tabular(columns, [row]) + r"\par" for row in rows]
+        if table.caption:
+            named = rf"\refstepcounter{{table}}\label{{{table.label}}}Table~\thetable: {self.inline(table.caption)}\par"
+            lines.insert(0, named + r"\nopagebreak\smallskip")
+        inside = "\n".join(lines)
+        return (
+            "\\medskip\n{\\small\\setlength{\\parindent}{0pt}\\setlength{\\parskip}{0pt}\\raggedbottom\n"
+            + inside
+            + "\n\\noindent\\hrulefill\\par}\n\\medskip"
         )
-        body = f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{head} \\tabularnewline\n\\hline\n{rows}\\hline\n\\end{{tabular}}"
-        if not table.caption:
-            return f"\\begin{{center}}\\small\n{body}\n\\end{{center}}"
-        caption = rf"\caption{{{self.inline(table.caption)}}}\label{{{table.label}}}"
-        return f"\\begin{{table}}\n\\centering\\small\n{caption}\n{body}\n\\end{{table}}"
+
+
+_FLOATING = 20  # rows of a table that surely fit on one page
+
+
+def _tabular(columns: str, lines: list[str]) -> str:
+    return "\n".join((f"\\begin{{tabular}}{{{columns}}}", *lines, r"\end{tabular}"))
 
 
 def _guarded(text: str) -> str:

@@ -2,7 +2,7 @@
 factors that are not real, letters that share a name, conclusions nobody evaluates; and what a belief has to show."""
 
 import random
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
@@ -163,6 +163,36 @@ def test_a_semidefinite_assumption_says_no_more_than_its_factor() -> None:
         Semidefinite(P, sp.MatrixSymbol("L", k, d), (P, half * half.T))
     with pytest.raises(InputError, match="solved for one product"):
         Semidefinite(P, half, (P, sp.ZeroMatrix(k, k)))
+
+
+PARTS: list[Any] = [
+    SOUND,
+    SYMMETRIC,
+    SQUARE,
+    SOUND.siblings[0],
+    SOUND.witnesses[0],
+    SYMMETRIC.condition,
+    Inequality(w > 1),
+    Semidefinite(P, sp.MatrixSymbol("L", k, k), (P, sp.MatrixSymbol("L", k, k) * sp.MatrixSymbol("L", k, k).T)),
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_the_parts_of_a_theorem_cannot_be_changed_and_are_themselves_only(part: Any) -> None:
+    """A proof that was checked must stay the one that was checked; comparing formulas is the checkers' task, not ==."""
+    name = fields(part)[0].name
+    with pytest.raises(FrozenInstanceError):
+        setattr(part, name, None)
+    assert part != replace(part)
+    assert part in {part}
+
+
+def test_reports_are_values() -> None:
+    report = verify(BELIEF)
+    for part in (report, report.steps[0], report.siblings[0], report.necessity[0], report.said[0], SOUND.sources[0]):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, fields(part)[0].name, None)
+        assert part == replace(part)
 
 
 # -- claims ---------------------------------------------------------------------------------------------------------------

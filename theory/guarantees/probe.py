@@ -25,7 +25,7 @@ unseen: Any = sp.MatrixSymbol("O'", rest, factors)
 strength: Any = SymmetricSymbol("D", k)
 strength_rest: Any = SymmetricSymbol("D'", rest)
 slack: Any = sp.MatrixSymbol("F", rest, rest)
-bound = sp.Symbol("rho_{k+1}", real=True)
+bound = sp.Symbol(r"\rho_{k+1}", real=True)
 
 on_seen: Any = Named(r"\tilde{\theta}", seen * weights)
 on_unseen: Any = Named(r"\tilde{\theta}'", unseen * weights)
