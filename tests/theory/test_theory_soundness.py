@@ -25,6 +25,7 @@ from jepalign.theory.proof import (
     Step,
     Theorem,
     Witness,
+    examples,
     verify,
 )
 from jepalign.theory.setting import Draw, P, Q, Sigma_x, W, d, k, p, s, w
@@ -193,6 +194,32 @@ def test_reports_are_values() -> None:
         with pytest.raises(FrozenInstanceError):
             setattr(part, fields(part)[0].name, None)
         assert part == replace(part)
+
+
+def test_instances_grow_from_the_smallest() -> None:
+    sizes: list[int] = []
+
+    def recorded(rng: random.Random, size: int) -> Instance:
+        sizes.append(size)
+        return drawn(rng, size)
+
+    examples(replace(SOUND, instances=recorded), 8)
+    assert sizes == [1, 2, 3, 4, 5, 6, 1, 2]
+    sizes.clear()
+    verify(replace(SOUND, instances=recorded, siblings=()))
+    assert sizes == [1, 2, 3]
+
+
+def test_the_seed_decides_the_instances() -> None:
+    def found(**seed: int) -> str:
+        return verify(BELIEF, **seed).said[0].counterexample
+
+    assert found() == found(seed=0) != found(seed=1)
+    assert verify(SOUND).siblings == verify(SOUND, seed=0).siblings != verify(SOUND, seed=5).siblings
+
+
+def test_a_report_says_how_long_it_took() -> None:
+    assert 0 < verify(SOUND).seconds < 60
 
 
 # -- claims ---------------------------------------------------------------------------------------------------------------
