@@ -14,6 +14,8 @@ import flint
 import sympy as sp
 from flint import acb, arb, ctx
 
+from jepalign.theory.special import LambertLower, LambertUpper, WrightOmega
+
 BITS = 212  # sixty-four decimal digits: enough that the cancellations met here never hide a sign
 BISECTIONS = 4_000
 
@@ -85,6 +87,12 @@ def _evaluate(node: Any, at: Mapping[sp.Symbol, Any]) -> Any:
         case sp.LambertW():
             branch: Any = node.args[1] if len(node.args) > 1 else 0
             return inner().lambertw(int(branch))
+        case WrightOmega():
+            return _on_the_real_line(inner()).exp().lambertw(0)
+        case LambertUpper():
+            return _on_the_real_line(inner()).lambertw(0)
+        case LambertLower():
+            return _on_the_real_line(inner()).lambertw(-1)
         case sp.Abs():
             return acb(abs(inner().real))
         case _ if node == sp.pi:
@@ -93,6 +101,12 @@ def _evaluate(node: Any, at: Mapping[sp.Symbol, Any]) -> Any:
             return _integral(node, at)
         case _:
             raise NotEnclosedError(f"{type(node).__name__} has no enclosure: {node}")
+
+
+def _on_the_real_line(ball: Any) -> Any:
+    if ball.imag != 0:
+        raise NotEnclosedError("the branch is chosen on the real line only")
+    return ball
 
 
 def _integral(node: Any, at: Mapping[sp.Symbol, Any]) -> Any:

@@ -70,6 +70,15 @@ class _Printer(LatexPrinter):
             return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
         return super()._print_log(expr, exp=exp)
 
+    def _print_WrightOmega(self, expr: Any) -> str:
+        return rf"\omega\left({self._print(expr.args[0])}\right)"
+
+    def _print_LambertUpper(self, expr: Any) -> str:
+        return rf"W_{{0}}\left({self._print(expr.args[0])}\right)"
+
+    def _print_LambertLower(self, expr: Any) -> str:
+        return rf"W_{{-1}}\left({self._print(expr.args[0])}\right)"
+
     def _print_MatMul(self, expr: Any) -> str:
         coefficient, factors = expr.as_coeff_mmul()
         sign, coefficient = ("-", -coefficient) if coefficient.could_extract_minus_sign() else ("", coefficient)
