@@ -1,5 +1,12 @@
 """Trajectories in closed form (results 5.1 to 5.9)."""
 
-from jepalign.theory.trajectories import double_bracket, linear_flow, oja, riccati, stiefel
+from jepalign.theory.trajectories import double_bracket, linear_flow, modes, oja, riccati, stiefel
 
-THEOREMS = (*double_bracket.THEOREMS, *linear_flow.THEOREMS, *oja.THEOREMS, *riccati.THEOREMS, *stiefel.THEOREMS)
+THEOREMS = (
+    *double_bracket.THEOREMS,
+    *linear_flow.THEOREMS,
+    *modes.THEOREMS,
+    *oja.THEOREMS,
+    *riccati.THEOREMS,
+    *stiefel.THEOREMS,
+)
