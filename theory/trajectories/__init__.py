@@ -1,8 +1,9 @@
 """Trajectories in closed form (results 5.1 to 5.9)."""
 
-from jepalign.theory.trajectories import double_bracket, linear_flow, modes, oja, riccati, stiefel
+from jepalign.theory.trajectories import balanced, double_bracket, linear_flow, modes, oja, riccati, stiefel
 
 THEOREMS = (
+    *balanced.THEOREMS,
     *double_bracket.THEOREMS,
     *linear_flow.THEOREMS,
     *modes.THEOREMS,
