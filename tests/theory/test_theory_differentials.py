@@ -9,7 +9,7 @@ import sympy as sp
 from jepalign.theory.calculus import CalculusError, canonical, differential, equal, gradient, normal
 from jepalign.theory.claims import Rate
 from jepalign.theory.exact import Instance
-from jepalign.theory.expressions import SpectralFunction, SymmetricSymbol, logdet, squared_norm, tr
+from jepalign.theory.expressions import SpectralFunction, StopGradient, SymmetricSymbol, logdet, squared_norm, tr
 from jepalign.theory.setting import Draw, P, Q, k
 
 S: Any = SymmetricSymbol("S", k)
@@ -89,11 +89,28 @@ def test_a_function_has_no_derivative_that_is_named() -> None:
     assert not differential(canonical(tr(SpectralFunction("g", S))), {P: canonical(Q)}).terms
 
 
+def test_a_function_in_a_product_has_no_differential() -> None:
+    with pytest.raises(CalculusError, match="inside a product is not a rule"):
+        differential(canonical(tr(SpectralFunction("g", S) * P)), {S: canonical(R)})
+    assert equal(
+        differential(canonical(tr(SpectralFunction("g", S) * P)), {P: canonical(Q)}), tr(SpectralFunction("g", S) * Q)
+    )
+
+
+def test_a_gradient_has_no_stopped_letters_left() -> None:
+    """Stopping decides what moves; afterwards a stopped letter is the letter."""
+    found = gradient(tr(StopGradient(P) * Q * P.T), P)
+    assert found.key == canonical(P * Q).key
+
+
 def test_directions_have_the_shape_and_the_symmetry_of_their_letters() -> None:
     with pytest.raises(CalculusError, match="its direction"):
         differential(canonical(P), {P: canonical(sp.MatrixSymbol("U", k, 2))})
-    with pytest.raises(CalculusError, match="is symmetric, its direction is not"):
-        differential(canonical(S), {S: canonical(P)})
+    for skewed in (P, P.T, Q * P, P - R, R - P.T):
+        with pytest.raises(CalculusError, match="is symmetric, its direction is not"):
+            differential(canonical(S), {S: canonical(skewed)})
+    with pytest.raises(CalculusError, match=r"is \(k, k\), its direction"):
+        differential(canonical(tr(P)), {P: canonical(sp.MatrixSymbol("U", 2, k))})
     with pytest.raises(CalculusError, match="a gradient needs a scalar"):
         gradient(P * Q, P)
     with pytest.raises(CalculusError, match="is symmetric: a gradient in its entries is not unique"):
