@@ -1,5 +1,5 @@
 """Masks, views that are not exchangeable, and world models: what makes it a JEPA (results 7.1 to 7.4)."""
 
-from typing import Any
+from jepalign.theory.masking import world_model
 
-THEOREMS: tuple[Any, ...] = ()
+THEOREMS = (*world_model.THEOREMS,)
