@@ -225,8 +225,8 @@ TOTAL_COLLAPSE = Theorem(
         r"Write $a = \sqrt\alpha$ and $g = \sqrt\eta$."
         r" Let $\Sigma = I$, $C$ symmetric, $V = W$, and the predictor balanced,"
         r" $P = \sqrt\alpha (W W^{\top})^{1/2}$; no"
-        r" alignment is assumed. With $B = (W^{\top} W)^{1/2}$ the flow is $\dot W = W (\sqrt\alpha B C - \alpha B^2 - \eta I)$. If $C \preceq"
-        r" 2\sqrt\eta\, I$, then $\frac{d}{dt} \frac12 \lVert W \rVert^2 = -\lVert (\sqrt\alpha B - \sqrt\eta I) B \rVert^2 -"
+        r" alignment is assumed. With $B = (W^{\top} W)^{1/2}$ the flow is $\dot W = W (\sqrt\alpha B C - \alpha B^2 - \eta I)$."
+        r" If $C \preceq 2\sqrt\eta\, I$, then $\frac{d}{dt} \frac12 \lVert W \rVert^2 = -\lVert (\sqrt\alpha B - \sqrt\eta I) B \rVert^2 -"
         r" \sqrt\alpha \lVert F^{\top} B H \rVert^2$ with $F F^{\top} = 2\sqrt\eta\, I - C$ and $H H^{\top} = B$: it decreases,"
         r" strictly if $\lambda_{\max}(C) < 2\sqrt\eta$ and $W \ne 0$."
     ),
