@@ -21,7 +21,7 @@ kappa = sp.Symbol("kappa", real=True)
 rates: Any = sp.symbols("lambda_1:5", real=True)
 parts: Any = sp.symbols("y_1:5", real=True)
 
-MISSING: Any = Named(r"\Pi_\perp", y * (y.T * y).I * y.T)
+MISSING: Any = Named(r"\bar{\Pi}", y * (y.T * y).I * y.T)
 PI: Any = Named(r"\Pi", identity(d) - y * (y.T * y).I * y.T)
 FLOW: Any = {y: kappa * C * y - C * C * y}
 BRACKET: Any = bracket(PI, bracket(PI, C * PI * C))
@@ -66,7 +66,7 @@ HYPERPLANE = Theorem(
     assumptions=(RAYLEIGH, EXPONENTIAL),
     proof=(
         Step(
-            Rate(MISSING, FLOW, -BRACKET, named=r"\Pi_\perp"),
+            Rate(MISSING, FLOW, -BRACKET, named=r"\bar{\Pi}"),
             r"The velocity of a projector on a moving line, with $y^{\top} C y = \kappa |y|^2$; that of $\Pi$ is its negative.",
             uses=("rayleigh-quotient",),
             conclusion=True,
