@@ -1,5 +1,5 @@
 """Masks, views that are not exchangeable, and world models: what makes it a JEPA (results 7.1 to 7.4)."""
 
-from jepalign.theory.masking import world_model
+from jepalign.theory.masking import hadamard, world_model
 
-THEOREMS = (*world_model.THEOREMS,)
+THEOREMS = (*hadamard.THEOREMS, *world_model.THEOREMS)
