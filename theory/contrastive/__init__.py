@@ -1,5 +1,5 @@
 """The contrastive side: what the map of chapter 2 maps to (results 1.1 to 1.5)."""
 
-from jepalign.theory.contrastive import duality, euclidean, infonce
+from jepalign.theory.contrastive import duality, euclidean, infonce, uniformity
 
-THEOREMS = (*duality.THEOREMS, *infonce.THEOREMS, *euclidean.THEOREMS)
+THEOREMS = (*duality.THEOREMS, *infonce.THEOREMS, *euclidean.THEOREMS, *uniformity.THEOREMS)
