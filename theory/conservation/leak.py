@@ -136,7 +136,7 @@ LEAKY = Theorem(
         r" closed form: $p = \rho + (p_0 - \rho) e^{-\alpha\sigma T}$ and $\alpha w^2 = \alpha w_0^2 + (p - \kappa\rho)^2 -"
         r" (p_0 - \kappa\rho)^2 - 2\kappa\alpha(\sigma_y - \rho\lambda) T$. If $\kappa > 0$ and the views are not perfectly"
         r" correlated, every mode collapses: $\int_0^\infty w^2 dt \le (\alpha w_0^2 + (1-\kappa)^2\rho^2) /"
-        r" (2\kappa\alpha(\sigma_y - \rho\lambda))$ from any start, and the predictor stops short of $\rho$."
+        r" (2\kappa\alpha(\sigma_y - \rho\lambda))$ from any start, and the predictor stops short of $\rho$ unless it starts there."
     ),
     assumptions=(LEAKS, IMPERFECT),
     proof=(
