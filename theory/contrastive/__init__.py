@@ -1,5 +1,11 @@
 """The contrastive side: what the map of chapter 2 maps to (results 1.1 to 1.5)."""
 
-from jepalign.theory.contrastive import duality, euclidean, infonce, uniformity
+from jepalign.theory.contrastive import duality, euclidean, infonce, minimum, uniformity
 
-THEOREMS = (*duality.THEOREMS, *infonce.THEOREMS, *euclidean.THEOREMS, *uniformity.THEOREMS)
+THEOREMS = (
+    *duality.THEOREMS,
+    *infonce.THEOREMS,
+    *euclidean.THEOREMS,
+    *uniformity.THEOREMS,
+    *minimum.THEOREMS,
+)
