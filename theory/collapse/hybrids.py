@@ -154,6 +154,7 @@ GAMMA_NEAR_ZERO = (
     * (1 - ratio * scaled / (1 + scaled) ** 2)
     / (at_zero - slope_at_zero * (eta * scaled / alpha) + curvature * (eta * scaled / alpha) ** 2)
 )
+SLOPE_AT_ZERO: Any = sp.diff(GAMMA_NEAR_ZERO, scaled).subs(scaled, 0)
 _ORIGIN: Any = sp.Matrix([FLOW[w].subs(force, at_zero), FLOW[p]]).jacobian(sp.Matrix([w, p])).subs({w: 0, p: 0})
 growth = sp.Symbol("x", real=True)
 
@@ -182,7 +183,7 @@ REPEL_THRESHOLD = Theorem(
         ),
         Step(
             ScalarIdentity(
-                sp.diff(GAMMA_NEAR_ZERO, scaled).subs(scaled, 0),
+                SLOPE_AT_ZERO,
                 eta * (slope_at_zero * eta / alpha - ratio * at_zero) / at_zero**2,
             ),
             r"With $\varphi(s) = f_0 - f_1 s + f_2 s^2 + \dots$ and $s = \eta X/\alpha$, the slope of $\Gamma$ in $X$ at zero.",
@@ -214,7 +215,7 @@ REPEL_THRESHOLD = Theorem(
             "constant",
             r"double the part of $\varphi'(0)$",
             ScalarIdentity(
-                sp.diff(GAMMA_NEAR_ZERO, scaled).subs(scaled, 0),
+                SLOPE_AT_ZERO,
                 eta * (2 * slope_at_zero * eta / alpha - ratio * at_zero) / at_zero**2,
             ),
         ),
@@ -258,10 +259,9 @@ REPEL_THRESHOLD = Theorem(
     example=(
         "import numpy as np\n"
         "from jepalign.linear_models.flow import integrate\n"
-        "def end(gamma, lam):\n"
-        "    f = lambda s: {'w': (s['p'] * (lam - s['p']) - 0.2 + gamma * (1 - s['w']**2)) * s['w'],\n"
-        "        'p': s['w']**2 * (lam - s['p']) - 0.2 * s['p']}\n"
-        "    return integrate(f, {'w': 0.001 * np.ones(()), 'p': np.zeros(())}, [0.0, 1500.0]).states['w'][-1]\n"
+        "field = lambda gamma, lam: lambda s: {'w': (s['p'] * (lam - s['p']) - 0.2 + gamma * (1 - s['w']**2)) * s['w'],\n"
+        "    'p': s['w']**2 * (lam - s['p']) - 0.2 * s['p']}\n"
+        "end = lambda *a: integrate(field(*a), {'w': 0.001 * np.ones(()), 'p': np.zeros(())}, [0.0, 1500.0]).states['w'][-1]\n"
         "assert all(end(0.19, lam) < 1e-3 and end(0.21, lam) > 0.05 for lam in (0.1, 0.9))"
     ),
 )
