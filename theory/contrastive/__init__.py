@@ -1,6 +1,6 @@
 """The contrastive side: what the map of chapter 2 maps to (results 1.1 to 1.5)."""
 
-from jepalign.theory.contrastive import duality, eigenproblem, euclidean, infonce, minimum, uniformity
+from jepalign.theory.contrastive import decayed, duality, eigenproblem, euclidean, infonce, minimum, uniformity
 
 THEOREMS = (
     *duality.THEOREMS,
@@ -9,4 +9,5 @@ THEOREMS = (
     *uniformity.THEOREMS,
     *minimum.THEOREMS,
     *eigenproblem.THEOREMS,
+    *decayed.THEOREMS,
 )
