@@ -1,6 +1,15 @@
 """The contrastive side: what the map of chapter 2 maps to (results 1.1 to 1.5)."""
 
-from jepalign.theory.contrastive import decayed, duality, eigenproblem, euclidean, infonce, minimum, uniformity
+from jepalign.theory.contrastive import (
+    decayed,
+    decorrelation,
+    duality,
+    eigenproblem,
+    euclidean,
+    infonce,
+    minimum,
+    uniformity,
+)
 
 THEOREMS = (
     *duality.THEOREMS,
@@ -9,5 +18,6 @@ THEOREMS = (
     *uniformity.THEOREMS,
     *minimum.THEOREMS,
     *eigenproblem.THEOREMS,
+    *decorrelation.THEOREMS,
     *decayed.THEOREMS,
 )
