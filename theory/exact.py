@@ -228,7 +228,7 @@ class Evaluator:
         """Evaluate a polynomial, or its antiderivative, at a matrix; powers are differentiated one factor at a time."""
         if node.name not in self.instance.spectra:
             raise NotExactError(f"{node.name} has no polynomial")
-        coefficients = list(self.instance.spectra[node.name])
+        coefficients = [rational(c) for c in self.instance.spectra[node.name]]
         if node.order == -1:
             coefficients = [fmpq(0), *(c / (n + 1) for n, c in enumerate(coefficients))]
         argument = self._matrix(node.argument)
