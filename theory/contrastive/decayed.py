@@ -5,11 +5,12 @@ from typing import Any
 
 import sympy as sp
 
-from jepalign.theory.claims import Equality
+from jepalign.theory.claims import Equality, Implication
 from jepalign.theory.exact import Instance, eye, matrix
 from jepalign.theory.proof import Assumption, Equation, FalseSibling, Source, Step, Theorem, Witness
 from jepalign.theory.setting import Draw, P, R, Sigma_x, Sigma_yx, W, alpha, correlation, d, eta, k, p
 
+surd: Any = sp.Symbol("r", real=True)
 u: Any = sp.MatrixSymbol("u", k, 1)
 
 ENCODER_AT_REST = Assumption("encoder-at-rest", r"$P^{\top} R = \eta W$", Equation(P.T * R, eta * W))
@@ -25,6 +26,14 @@ MODE = ("squared-loss", "encoder-at-rest", "symmetric-predictor", "eigenvector")
 
 DIRECTION: Any = W.T * u  # v, what the embedding's direction u reads of the input
 QUADRATIC: Any = p**2 * Sigma_x * DIRECTION + eta * DIRECTION
+
+
+_COMPONENTS: tuple[Any, ...] = (
+    sp.Eq(4 * 8 + 2 * (1 + surd), 10 * correlation * 8),
+    sp.Eq(2 * 8 + 9 * (1 + surd), 20 * correlation * (1 + surd)),
+    sp.Ne(1 + surd, 8),
+)
+CANONICAL = sp.And(*_COMPONENTS)
 
 
 def _rest(
@@ -77,8 +86,8 @@ JEPA_LEAVES = Theorem(
         r" $(p^2 \Sigma_x - p\, \Sigma_{yx}^{\top} + \eta I)\, v = 0$. For $p \neq 0$ and $v \neq 0$ it also solves"
         r" $\Sigma_{yx}^{\top} v = \rho \Sigma_x v$ for some $\rho$ only if $v$ is an eigenvector of $\Sigma_x$ as well. It need"
         r" not be: $\Sigma_x = \operatorname{diag}(1, 2)$, $\Sigma_{yx} = \frac{1}{10}"
-        r" \left[\begin{smallmatrix} 4 & 2 \\ 2 & 9 \end{smallmatrix}\right]$, $\alpha = \frac18$, $\eta = \frac{1}{20}$ has"
-        r" the equilibrium $W = (1, 1)$, $P = \frac12$."
+        r" \begin{pmatrix} 4 & 2 \\ 2 & 9 \end{pmatrix}$, $\alpha = \frac18$, $\eta = \frac{1}{20}$ has the equilibrium"
+        r" $W = (1, 1)$, $P = \frac12$, and the eigenproblem the solutions $v = (8, 1 \pm \sqrt{33})$."
     ),
     assumptions=(ENCODER_AT_REST, PREDICTOR_AT_REST, SQUARED_LOSS, SYMMETRIC, EIGENVECTOR),
     proof=(
@@ -115,6 +124,13 @@ JEPA_LEAVES = Theorem(
             r" equation of $\Sigma_{yx}^{\top}$. At $\eta = 0$ it vanishes for $\rho = p$.",
             uses=MODE,
             conclusion=True,
+        ),
+        Step(
+            Implication(CANONICAL, (sp.Eq(surd**2, 33), sp.Eq(40 * correlation, 17 + surd))),
+            r"The instance. $W \Sigma_{yx} = (\frac{6}{10}, \frac{11}{10})$ and $P W \Sigma_x = (\frac12, 1)$ leave $R ="
+            r" (\frac1{10}, \frac1{10})$, so $PR = \frac{1}{20} W$ and $\frac18 R W^{\top} = \frac{1}{20} P$. With $r ="
+            r" \pm\sqrt{33}$ and $\rho = (17 + r)/40$ the two components of $\Sigma_{yx} v = \rho \Sigma_x v$ hold for $v ="
+            r" (8, 1 + r)$, which $(1, 1)$ is no multiple of.",
         ),
     ),
     siblings=(
@@ -162,7 +178,7 @@ JEPA_LEAVES = Theorem(
     instances=_equilibrium,
     sources=(
         Source("ours"),
-        Source("tian2021", "Theorem 1; Appendix D, equation 103", "balance; the fixed points without decay"),
+        Source("tian2021", "Theorem 1 and Appendix D, equation 103", "balance; the fixed points without decay"),
     ),
     belief="A JEPA with weight decay learns shrunken canonical directions.",
     example=(
