@@ -18,9 +18,7 @@ N: Any = sp.MatrixSymbol("N", k, k)
 u: Any = sp.MatrixSymbol("u", k, 1)
 root, magnitude, inverse, weight = sp.symbols("a ell v t", real=True)
 kept = sp.Symbol(r"\lambda_+", real=True)
-spectral, dotted, euclidean, white, twins, learnt = sp.symbols(
-    r"t_{\mathrm{SCL}} t_{\mathrm{dot}} t_{\mathrm{Euc}} t_{\mathrm{CCA}} t_{\mathrm{BT}} w_{\mathrm{JEPA}}", real=True
-)
+spectral, dotted, euclidean, white, twins, learnt = sp.symbols("t_S t_D t_E t_C t_B w_J", real=True)
 
 K: Any = Named("K", W * C * W.T)
 SPECTRAL_LOSS = -2 * tr(K) + tr(Phi * Phi)
@@ -190,7 +188,7 @@ ONE_EIGENPROBLEM = Theorem(
         ),
         Step(
             Implication(_least(SPECTRAL_MODE, spectral), SPECTRAL_SCALE),
-            r"Now the scales, with $t = w^2 \ge 0$ and $\lambda_+ = \max(\lambda, 0)$. $L_{\mathrm{SCL}} = -2\lambda t +"
+            r"Now the scales, with $t = w^2 \ge 0$, $\lambda_+ = \max(\lambda, 0)$, and the minima $t_S$ and so on. $L_{\mathrm{SCL}} = -2\lambda t +"
             r" \sigma^2 t^2$ is a parabola with vertex $\lambda/\sigma^2$, cut off at the origin.",
             uses=("positive-variance",),
             conclusion=True,
