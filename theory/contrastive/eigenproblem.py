@@ -143,8 +143,8 @@ ONE_EIGENPROBLEM = Theorem(
         r"Let $\Sigma_x = \Sigma_y = \Sigma \succ 0$ and $C$ be symmetric. Critical points of the spectral contrastive loss,"
         r" of InfoNCE with dot products or Euclidean similarity (Gaussian views), of whitened alignment (CCA), and the"
         r" equilibria of a JEPA with $V = W$, invertible $P$ and no weight decay satisfy $W C = N W \Sigma$. The row space of"
-        r" a $W$ of full rank is therefore spanned by solutions of the one problem $C v = \rho \Sigma v$. On an aligned mode the unique"
-        r" global minimum is at $w^2 = \max(\lambda, 0)/\sigma^2$ for SCL, $\tau$ times that for dot products,"
+        r" a $W$ of full rank is therefore spanned by solutions of the one problem $C v = \rho \Sigma v$."
+        r" On an aligned mode the unique global minimum is at $w^2 = \max(\lambda, 0)/\sigma^2$ for SCL, $\tau$ times that for dot products,"
         r" $\tau(1/v - 1)/\sigma$ for Euclidean InfoNCE ($0 < \rho < 1$, $v^2 + v = 2(1 - \rho)$), $1/\sigma$ under whitening,"
         r" and for a balanced JEPA, on each side of the origin on which $p$ has the sign of $\lambda$, at"
         r" $\lambda^2/(\alpha\sigma^2)$. The Barlow Twins loss in the form $(\lambda w^2 - 1)^2$ of [@simon2023] has it"
@@ -188,8 +188,8 @@ ONE_EIGENPROBLEM = Theorem(
         ),
         Step(
             Implication(_least(SPECTRAL_MODE, spectral), SPECTRAL_SCALE),
-            r"Now the scales, with $t = w^2 \ge 0$, $\lambda_+ = \max(\lambda, 0)$, and the minima $t_S$ and so on. $L_{\mathrm{SCL}} = -2\lambda t +"
-            r" \sigma^2 t^2$ is a parabola with vertex $\lambda/\sigma^2$, cut off at the origin.",
+            r"Now the scales, with $t = w^2 \ge 0$, $\lambda_+ = \max(\lambda, 0)$, and the minima $t_S$ and so on."
+            r" $L_{\mathrm{SCL}} = -2\lambda t + \sigma^2 t^2$ is a parabola with vertex $\lambda/\sigma^2$, cut off at the origin.",
             uses=("positive-variance",),
             conclusion=True,
         ),
