@@ -145,10 +145,11 @@ ONE_EIGENPROBLEM = Theorem(
         r" equilibria of a JEPA with $V = W$, invertible $P$ and no weight decay satisfy $W C = N W \Sigma$. The row space of"
         r" a $W$ of full rank is therefore spanned by solutions of the one problem $C v = \rho \Sigma v$."
         r" On an aligned mode the unique global minimum is at $w^2 = \max(\lambda, 0)/\sigma^2$ for SCL,"
-        r" $\tau$ times that for dot products, $\tau(1/v - 1)/\sigma$ for Euclidean InfoNCE ($0 < \rho < 1$, $v^2 + v = 2(1 - \rho)$), $1/\sigma$ under whitening,"
+        r" $\tau$ times that for dot products, $\tau(1/v - 1)/\sigma$ for Euclidean InfoNCE ($0 < \rho < 1$, $v^2 + v = 2(1 - \rho)$),"
+        r" $1/\sigma$ under whitening,"
         r" and for a balanced JEPA, on each side of the origin on which $p$ has the sign of $\lambda$, at"
         r" $\lambda^2/(\alpha\sigma^2)$. The Barlow Twins loss in the form $(\lambda w^2 - 1)^2$ of [@simon2023] has it"
-        r" at $1/\lambda$ where $\lambda > 0$. Only the JEPA keeps $\lambda < 0$."
+        r" at $1/\lambda$ where $\lambda > 0$. Of those without a constraint only the JEPA keeps modes with $\lambda < 0$."
     ),
     assumptions=(CRITICAL, LEFT_EIGENVECTOR, POSITIVE_VARIANCE),
     proof=(
