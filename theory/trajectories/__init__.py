@@ -1,6 +1,16 @@
 """Trajectories in closed form (results 5.1 to 5.9)."""
 
-from jepalign.theory.trajectories import balanced, double_bracket, hyperplane, linear_flow, modes, oja, riccati, stiefel
+from jepalign.theory.trajectories import (
+    balanced,
+    double_bracket,
+    hyperplane,
+    linear_flow,
+    modes,
+    oja,
+    riccati,
+    spectral_predictor,
+    stiefel,
+)
 
 THEOREMS = (
     *balanced.THEOREMS,
@@ -11,4 +21,5 @@ THEOREMS = (
     *oja.THEOREMS,
     *riccati.THEOREMS,
     *stiefel.THEOREMS,
+    *spectral_predictor.THEOREMS,
 )
