@@ -63,6 +63,8 @@ EUCLIDEAN_SCALE: tuple[Any, ...] = (
 )
 TWINS_SCALE: tuple[Any, ...] = (*ADMISSIBLE, cross > 0, sp.Eq(cross * twins, 1))
 SIDE: tuple[Any, ...] = (w >= 0, root > 0, magnitude >= 0, sp.Eq(magnitude**2, cross**2))
+WHITENED_LOSS: Any = sp.Eq(2 * (variance - variance * correlation) * white, 2 * (1 - correlation))
+LEARNT_SCALE: Any = sp.Eq(root**2 * variance**2 * learnt**2, cross**2)
 JEPA_SCALE: tuple[Any, ...] = (*SIDE, sp.Eq(root * variance * learnt, magnitude))
 
 
@@ -211,7 +213,7 @@ ONE_EIGENPROBLEM = Theorem(
         ),
         Step(
             Implication(
-                sp.And(white > 0, sp.Eq(2 * (variance - variance * correlation) * white, 2 * (1 - correlation))),
+                sp.And(white > 0, WHITENED_LOSS),
                 (sp.Eq(variance * white, 1),),
             ),
             r"Whitening leaves one weight, and the alignment loss $2(1 - \rho)$ that decides between modes.",
@@ -226,9 +228,7 @@ ONE_EIGENPROBLEM = Theorem(
             conclusion=True,
         ),
         Step(
-            Implication(
-                sp.And(_least(JEPA_MODE, learnt, w), sp.Eq(root**2 * variance**2 * learnt**2, cross**2)), JEPA_SCALE
-            ),
+            Implication(sp.And(_least(JEPA_MODE, learnt, w), LEARNT_SCALE), JEPA_SCALE),
             r"It is least at $w = \ell/(a\sigma)$, that is $w^2 = \lambda^2/(\alpha\sigma^2)$ and $p = \rho$.",
             uses=("positive-variance",),
             conclusion=True,
