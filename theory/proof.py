@@ -178,10 +178,6 @@ class Theorem:
         if {bool(self.said), bool(self.repair)} != {self.kind == "belief"}:
             raise InputError("kind", self.kind, "a belief, and nothing else, has claims as they are said and a repair")
 
-    def assumption(self, name: str) -> Assumption:
-        """Return the assumption of that name."""
-        return next(a for a in self.assumptions if a.name == name)
-
     def context(
         self, uses: tuple[str, ...], instances: Sampler | None = None, seed: int = 0, before: int | None = None
     ) -> Context:

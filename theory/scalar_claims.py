@@ -73,12 +73,13 @@ class ScalarIdentity(_ScalarClaim):
 
 @dataclass(frozen=True, eq=False)
 class ModeRate(_ScalarClaim):
-    """d/dt quantity = rate for scalar letters that move with the velocities of ``flow``."""
+    """d/dt quantity = rate for scalar letters that move with the velocities of ``flow``, which are printed if wanted."""
 
     quantity: sp.Expr
     flow: Mapping[sp.Symbol, sp.Expr]
     rate: sp.Expr
     named: str = ""
+    with_flow: bool = False
 
     def residuals(self) -> list[sp.Expr]:
         """Return the chain rule's sum, less the rate."""
@@ -87,7 +88,9 @@ class ModeRate(_ScalarClaim):
 
     def latex(self) -> str:
         shown = self.named or rf"\left({latex(self.quantity)}\right)"
-        return rf"\frac{{d}}{{dt}} {shown} = {latex(self.rate)}"
+        claim = rf"\frac{{d}}{{dt}} {shown} = {latex(self.rate)}"
+        moves = [rf"\dot{{{latex(letter)}}} = {latex(velocity)}" for letter, velocity in self.flow.items()]
+        return rf"{claim} \quad\text{{for}}\quad {', '.join(moves)}" if self.with_flow else claim
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 factors that are not real, letters that share a name, conclusions nobody evaluates; and what a belief has to show."""
 
 import random
+import time
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
@@ -162,6 +163,8 @@ def test_a_semidefinite_assumption_says_no_more_than_its_factor() -> None:
         Semidefinite(P + half, half, (P, half * half.T - half))
     with pytest.raises(InputError, match="must be a k × k letter"):
         Semidefinite(P, sp.MatrixSymbol("L", k, d), (P, half * half.T))
+    with pytest.raises(InputError, match="must be a d × d letter"):
+        Semidefinite(Sigma_x, half, (Sigma_x, Sigma_x))
     with pytest.raises(InputError, match="solved for one product"):
         Semidefinite(P, half, (P, sp.ZeroMatrix(k, k)))
 
@@ -219,7 +222,46 @@ def test_the_seed_decides_the_instances() -> None:
 
 
 def test_a_report_says_how_long_it_took() -> None:
-    assert 0 < verify(SOUND).seconds < 60
+    before = time.perf_counter()
+    seconds = verify(SOUND).seconds
+    assert 0 < seconds < time.perf_counter() - before
+
+
+AWAY = Step(Implication(w > 1, given=(w > 100,)), "True, and about nothing drawn.", conclusion=True)
+
+
+def test_a_conclusion_that_is_silent_does_not_silence_the_others() -> None:
+    wrong = Step(Equality(P * Q, Q * P), "Wishful.", conclusion=True)
+    report = verify(replace(SOUND, proof=(AWAY, wrong)))
+    assert any("fails at an admissible instance" in problem for problem in report.problems)
+    found = examples(replace(SOUND, proof=(AWAY, wrong)), 12)
+    assert "the sides differ by" in found["failure"]
+    assert examples(replace(SOUND, proof=(AWAY, SQUARE)), 12) == {"evaluated": 12, "failure": None}
+    # The witness is judged by the conclusion that can be evaluated there.
+    assert not verify(replace(SOUND, proof=(AWAY, SQUARE))).necessity[0].problem
+
+
+def test_one_example_is_enough_to_ask_for() -> None:
+    assert examples(SOUND, 1) == {"evaluated": 1, "failure": None}
+
+
+def test_a_failure_that_no_small_instance_shows_is_reported_where_it_was_met() -> None:
+    def late(rng: random.Random, size: int) -> Instance:
+        return drawn(rng, size).with_(scalars={w: 5 if size < 4 else 200})
+
+    bounded = Step(Implication(w < 100), "Only for the small ones.", conclusion=True)
+    found = examples(replace(SOUND, proof=(bounded,), instances=late), 12)
+    assert found["evaluated"] == 4
+    assert found["failure"].startswith("false: w − (100) = 100 at k=4")
+
+
+@pytest.mark.parametrize("order", [("symmetric", "big"), ("big", "symmetric")], ids=["first", "second"])
+def test_a_witness_breaks_its_own_assumption_and_no_other(order: tuple[str, str]) -> None:
+    big = Assumption("big", "$w > 1$", Inequality(w > 1))
+    both = Instance({k: 2}, {P: matrix([[0, 1], [0, 0]]), Q: eye(2)}, {w: 0, p: 0})
+    own, other = order
+    report = verify(replace(SOUND, assumptions=(SYMMETRIC, big), witnesses=(Witness(own, both),)))
+    assert report.necessity[0].problem == f"the instance also breaks {other}"
 
 
 # -- claims ---------------------------------------------------------------------------------------------------------------
@@ -270,6 +312,8 @@ def test_rate_of_a_mode() -> None:
     assert ModeRate(w * p, flow, s).check(Context(instances=drawn)).outcome is Outcome.UNKNOWN
     assert ModeRate(w * p, flow, p).latex() == r"\frac{d}{dt} \left(p w\right) = p"
     assert ModeRate(w * p, flow, p, named="E").latex() == r"\frac{d}{dt} E = p"
+    shown = ModeRate(w, {w: p}, p, with_flow=True).latex()
+    assert shown == r"\frac{d}{dt} \left(w\right) = p \quad\text{for}\quad \dot{w} = p"
 
 
 # -- instances and expressions --------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ CLOCK = Theorem(
             r"The encoder's mode moves $s = \sigma w^2$ at twice its relative rate.",
         ),
         Step(
-            ModeRate(SET, {p: 2 * exponent * MODE, s: BYOL}, sp.S.Zero),
+            ModeRate(SET, {p: 2 * exponent * MODE, s: BYOL}, sp.S.Zero, with_flow=True),
             r"If $p$ moves by this equation and $s$ by the encoder's, $p = s^a$ stays true: $\dot p/p = a \dot s/s$.",
             conclusion=True,
         ),
@@ -91,13 +91,13 @@ CLOCK = Theorem(
             "single-clock",
             "constant",
             r"claim the clock $a$",
-            ModeRate(SET, {p: exponent * MODE, s: BYOL}, sp.S.Zero),
+            ModeRate(SET, {p: exponent * MODE, s: BYOL}, sp.S.Zero, with_flow=True),
         ),
         FalseSibling(
             "residual-form",
             "exchange",
             "claim the same of the residual form",
-            ModeRate(SET, {p: 2 * exponent * MODE, s: RESIDUAL}, sp.S.Zero),
+            ModeRate(SET, {p: 2 * exponent * MODE, s: RESIDUAL}, sp.S.Zero, with_flow=True),
         ),
         FalseSibling(
             "any-exponent",
@@ -147,7 +147,7 @@ ISOLOSS = Theorem(
     assumptions=(SURVIVES,),
     proof=(
         Step(
-            ModeRate(SET, {p: 2 * exponent * p * (cross - eta - variance * p), s: RESIDUAL}, sp.S.Zero),
+            ModeRate(SET, {p: 2 * exponent * p * (cross - eta - variance * p), s: RESIDUAL}, sp.S.Zero, with_flow=True),
             r"Without the preconditioning factor $p$.",
             conclusion=True,
         ),
@@ -183,13 +183,13 @@ ISOLOSS = Theorem(
             "level",
             "sign",
             r"claim the level $\rho + \eta/\sigma$",
-            ModeRate(SET, {p: 2 * exponent * p * (cross + eta - variance * p), s: RESIDUAL}, sp.S.Zero),
+            ModeRate(SET, {p: 2 * exponent * p * (cross + eta - variance * p), s: RESIDUAL}, sp.S.Zero, with_flow=True),
         ),
         FalseSibling(
             "half-rate",
             "constant",
             r"claim the clock $a$",
-            ModeRate(SET, {p: exponent * p * (cross - eta - variance * p), s: RESIDUAL}, sp.S.Zero),
+            ModeRate(SET, {p: exponent * p * (cross - eta - variance * p), s: RESIDUAL}, sp.S.Zero, with_flow=True),
         ),
     ),
     witnesses=(Witness("survives", Instance({}, {}, {**_ONE, p: -2})),),
