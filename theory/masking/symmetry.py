@@ -172,7 +172,7 @@ def _views(rng: random.Random, size: int) -> Instance:
     rows, columns = draw.sizes(size)
     covariance = draw.positive_definite(columns)
     seen = diagonal([rng.randint(0, 1) for _ in range(columns)])
-    encoder = draw.matrix(rows, columns)
+    encoder = fmpq_mat(draw.invertible(columns).tolist()[:rows])
     values = {
         W: encoder,
         V: encoder,
@@ -199,7 +199,8 @@ MASK_CONVENTIONS = Theorem(
     statement=(
         r"With full targets the views have $\Sigma_{yx}$, with hidden ones $\Sigma_{yx} - \Sigma_x$, for every law of the mask, as"
         r" $(I - D)u = u - x$. With $V = W$ the residual of the second with predictor $P$ is the residual of the first with"
-        r" predictor $P + I$: optimal predictors differ by the identity, and mode by mode $\lambda$ becomes $\lambda - \sigma$,"
+        r" predictor $P + I$: optimal predictors differ by the identity, the equilibria without decay lie in the same"
+        r" subspaces, and mode by mode $\lambda$ becomes $\lambda - \sigma$,"
         r" $\rho$ becomes $\rho - 1$. What survives differs: a mode has the larger threshold $\lambda^2/(4\sigma)$ with hidden"
         r" targets iff $\rho < \frac12$, and then it is anticorrelated there."
     ),
@@ -223,6 +224,12 @@ MASK_CONVENTIONS = Theorem(
             ),
             r"So the optimal predictors $V \Sigma_{yx} W^{\top} (W \Sigma_x W^{\top})^{-1}$ differ by $I$.",
             uses=("one-encoder",),
+            conclusion=True,
+        ),
+        Step(
+            Equality(HIDDEN * Sigma_x.I, whole * Sigma_x.I - ONE),
+            r"And $\Sigma_{yx} \Sigma_x^{-1}$ changes by $I$: its left-invariant subspaces, where the equilibria without decay lie, are"
+            r" the same for both.",
             conclusion=True,
         ),
         Step(
