@@ -125,7 +125,7 @@ def verify(
     from jepalign import verification
     from jepalign.theory.catalogue import select
 
-    chosen = [theorem.name for theorem in select(names or [])]
+    chosen = select(names or [])
     with _progress("verifying") as report:
         reports = verification.verify_all(chosen, jobs=jobs, seed=seed, progress=report)
     data = verification.as_json(reports)
@@ -203,7 +203,7 @@ def derive(names: Names = None, out: Out = Path("build/derivations")) -> None:
     from jepalign.storage import output_directory
     from jepalign.theory.catalogue import select
 
-    chosen = [theorem.name for theorem in select(names or [])]
+    chosen = select(names or [])
     with _progress("deriving") as report:
         paths = write_derivations(chosen, output_directory(out), progress=report)
     _wrote(paths)

@@ -21,7 +21,7 @@ from jepalign.linear_models import DICTIONARY, LinearJEPA, SpectralContrastive, 
 from jepalign.pages import write_html, write_pdf
 from jepalign.simulations import EXPERIMENTS
 from jepalign.storage import write_text
-from jepalign.theory.catalogue import CATALOGUE
+from jepalign.theory.catalogue import NAMES
 from jepalign.theory.proof import Report
 from jepalign.verification import Progress, verify_all
 
@@ -306,8 +306,7 @@ def write_report(directory: Path, *, venue: str = "neurips", progress: Progress 
     PDF and PNG with its data and its caption. Raises ``InputError`` for an unknown venue or a missing measurement, before
     anything is written.
     """
-    names = [theorem.name for theorem in CATALOGUE]
-    total = len(names) + 6
+    total = len(NAMES) + 6
 
     def tell(done: int, message: str) -> None:
         if progress is not None:
@@ -316,16 +315,16 @@ def write_report(directory: Path, *, venue: str = "neurips", progress: Progress 
     for name in EXPERIMENTS:
         measurements.load(name)
     paths = export([], directory / "figures", venue, progress=lambda d, _t, m: tell(d, f"figure {m}"))
-    reports = verify_all(names, progress=lambda done, _total, name: tell(3 + done, name))
-    tell(len(names) + 3, "linear encoders on digits")
+    reports = verify_all(NAMES, progress=lambda done, _total, name: tell(3 + done, name))
+    tell(len(NAMES) + 3, "linear encoders on digits")
     drawn = {name: figure_block(name, directory / "figures") for name in FIGURES}
     document = report_document(reports, drawn, digits_findings())
     derivations = derivation_document(reports)
-    tell(len(names) + 4, "typesetting")
+    tell(len(NAMES) + 4, "typesetting")
     page, pdf, tex = (directory / name for name in ("index.html", "derivations.pdf", "derivations.tex"))
     latex = render_latex(derivations)  # before anything is written: it refuses what it cannot spell
     write_html(document, page)
-    tell(len(names) + 5, "typesetting the PDF")
+    tell(len(NAMES) + 5, "typesetting the PDF")
     write_pdf(derivations, pdf)
     write_text(tex, latex)
     tell(total, "done")

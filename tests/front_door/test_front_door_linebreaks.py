@@ -6,9 +6,9 @@ import pytest
 
 from jepalign.linebreaks import LINE, broken, width
 from jepalign.mathmarkup import to_typst
-from jepalign.theory.catalogue import CATALOGUE
+from jepalign.theory.catalogue import NAMES, find
 
-FORMULAS = sorted({step.claim.latex() for theorem in CATALOGUE for step in (*theorem.proof, *theorem.said)})
+FORMULAS = sorted({step.claim.latex() for theorem in map(find, NAMES) for step in (*theorem.proof, *theorem.said)})
 LONG = [formula for formula in FORMULAS if broken(formula) != formula]
 
 

@@ -484,15 +484,15 @@ def test_asterisks_that_touch_no_word_are_literal() -> None:
 
 def test_every_formula_of_the_catalogue_renders_three_times(tmp_path: Path) -> None:
     from jepalign.derivations import references
-    from jepalign.theory.catalogue import CATALOGUE
+    from jepalign.theory.catalogue import NAMES, find
 
     blocks: list[doc.Block] = []
-    for theorem in CATALOGUE:
-        texts = [theorem.title, theorem.statement, theorem.belief]
+    for theorem in map(find, NAMES):
+        texts = [theorem.title, theorem.statement, theorem.belief, *filter(None, [theorem.repair])]
         texts += [a.statement for a in theorem.assumptions]
-        texts += [s.reason for s in theorem.proof] + [s.change for s in theorem.siblings]
+        texts += [s.reason for s in (*theorem.proof, *theorem.said)] + [s.change for s in theorem.siblings]
         blocks.append(doc.Statement("Theorem", theorem.title, f"thm-{theorem.name}", tuple(map(doc.Paragraph, texts))))
-        blocks += [doc.Equation(s.claim.latex()) for s in (*theorem.proof, *theorem.siblings)]
+        blocks += [doc.Equation(s.claim.latex()) for s in (*theorem.proof, *theorem.siblings, *theorem.said)]
         blocks += [doc.Equation(a.condition.latex()) for a in theorem.assumptions]
     document = doc.Document("All", (), "", tuple(blocks), references())
     displayed = sum(isinstance(block, doc.Equation) for block in blocks)

@@ -1,18 +1,21 @@
 """Every result of the catalogue: it stands, on any admissible instance, with its sources and an example that runs."""
 
+import importlib
+import pkgutil
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import jepalign.theory
 from jepalign.errors import InputError
-from jepalign.theory.catalogue import CATALOGUE, find, select
+from jepalign.theory.catalogue import CONTENTS, NAMES, find, select
 from jepalign.theory.exact import NotExactError
 from jepalign.theory.literature import LITERATURE
 from jepalign.theory.proof import verify
-
-NAMES = [theorem.name for theorem in CATALOGUE]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,10 +84,35 @@ def test_no_sibling_is_the_truth_reworded(name: str) -> None:
     }
 
 
+def test_the_contents_list_every_result_of_every_module_in_the_order_of_the_chapters() -> None:
+    chapters = jepalign.theory.__path__
+    found = {
+        module.name.removeprefix("jepalign.theory.")
+        for module in pkgutil.walk_packages(chapters, "jepalign.theory.")
+        if hasattr(importlib.import_module(module.name), "THEOREMS")
+    }
+    assert found == set(CONTENTS)
+    for path, names in CONTENTS.items():
+        theorems = importlib.import_module(f"jepalign.theory.{path}").THEOREMS
+        assert tuple(theorem.name for theorem in theorems) == names
+    assert [find(name).chapter for name in NAMES] == sorted(find(name).chapter for name in NAMES)
+
+
+def test_one_result_does_not_import_the_others() -> None:
+    code = (
+        "import sys; from jepalign.theory.catalogue import find; find('duality');"
+        "print(*(name for name in sys.modules if name.startswith('jepalign.theory.') and name.count('.') > 2))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == ["jepalign.theory.contrastive.duality"]
+
+
 def test_names_are_unique_and_found() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    assert select([]) == CATALOGUE
-    assert [t.name for t in select(["sign", "duality"])] == ["duality", "sign"]
+    assert select() == select([]) == NAMES
+    assert select(["sign", "duality"]) == ("duality", "sign")
+    with pytest.raises(InputError, match="is not a result"):
+        select(["sign", "sing"])
     with pytest.raises(InputError, match="did you mean power-identity"):
         find("power-identiti")
     with pytest.raises(InputError, match="the results are duality"):

@@ -5,27 +5,3 @@
 equivalent to, ``power`` what it delivers, ``coefficient`` its weight; ``potential`` says what the flow descends, ``target``
 what an averaged target adds.
 """
-
-from jepalign.theory.implicit_uniformity import (
-    coefficient,
-    dictionary,
-    entries,
-    force,
-    learnt,
-    negatives,
-    potential,
-    power,
-    target,
-)
-
-THEOREMS = (
-    *dictionary.THEOREMS,
-    *entries.THEOREMS,
-    *learnt.THEOREMS,
-    *force.THEOREMS,
-    *negatives.THEOREMS,
-    *power.THEOREMS,
-    *coefficient.THEOREMS,
-    *potential.THEOREMS,
-    *target.THEOREMS,
-)
