@@ -159,6 +159,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     ),
     "masking.spectrum": ("masked-spectrum-iid",),
     "masking.correlation": ("masked-correlation",),
+    "masking.exchangeability": (
+        "regression-above-one",
+        "spectral-two-covariances",
+    ),
     "masking.world_model": (
         "world-model-balance",
         "world-model-modes",
