@@ -163,6 +163,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "regression-above-one",
         "spectral-two-covariances",
     ),
+    "masking.nonsymmetric": (
+        "non-exchangeable",
+        "power-without-symmetry",
+    ),
     "masking.world_model": (
         "world-model-balance",
         "world-model-modes",
