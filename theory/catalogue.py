@@ -17,6 +17,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "duality",
         "spectral-split",
     ),
+    "contrastive.diagonals": ("duality-off-diagonal",),
     "contrastive.infonce": ("gaussian-infonce",),
     "contrastive.euclidean": ("euclidean-infonce",),
     "contrastive.uniformity": ("gaussian-uniformity",),
