@@ -171,8 +171,9 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "masking.world_model": (
         "world-model-balance",
         "world-model-modes",
-        "rollout-error",
     ),
+    "masking.rotation": ("rotation-modes",),
+    "masking.rollout": ("rollout-error",),
     "beliefs.averaging": (
         "ema-supplies-uniformity",
         "ema-is-inadequate",
