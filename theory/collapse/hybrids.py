@@ -269,10 +269,11 @@ REPEL_THRESHOLD = Theorem(
 # -- stability of the other equilibria ------------------------------------------------------------------------------------
 
 NEEDED = eta - RESTING * (cross - variance * RESTING)  # γφ at rest
-GAMMA_SLOPE = (sp.diff(NEEDED, w) * force - NEEDED * slope * 2 * variance * w) / force**2
-DETERMINANT = 2 * gamma * variance * w**2 * slope * (-alpha * variance * w**2 - eta) - w * (
+GAMMA_SLOPE = sp.Derivative(NEEDED, w) - 2 * gamma * variance * w * slope  # φ·Γ'(w)
+_ENCODER_SLOPE = p * (cross - variance * p) - eta + gamma * force + 2 * gamma * variance * w**2 * slope
+DETERMINANT = -_ENCODER_SLOPE * (alpha * variance * w**2 + eta) - 2 * alpha * w**2 * (cross - variance * p) * (
     cross - 2 * variance * p
-) * 2 * alpha * w * (cross - variance * p)
+)
 TRACE = 2 * gamma * variance * w**2 * slope - alpha * variance * w**2 - eta
 AT_REST = Assumption("at-rest", r"the encoder is at rest, $\gamma = \Gamma(w)$", Equation(gamma, NEEDED / force))
 DECREASING = Assumption(
@@ -305,10 +306,10 @@ HYBRID_STABILITY = Theorem(
         Step(
             ScalarIdentity(
                 DETERMINANT,
-                w * force * (alpha * variance * w**2 + eta) * GAMMA_SLOPE,
+                w * (alpha * variance * w**2 + eta) * GAMMA_SLOPE,
             ),
             r"Eliminate $p$ and $\gamma$ by rest. Along the predictor's rest $p' = 2\alpha w(\lambda - \sigma p)/(\alpha\sigma w^2 +"
-            r" \eta)$, which is how $\Gamma'$ meets the determinant.",
+            r" \eta)$, which is how $\varphi\Gamma' = \frac{d}{dw}(\gamma\varphi) - \gamma\varphi' \cdot 2\sigma w$ meets the determinant.",
             uses=("predictor-at-rest", "at-rest"),
             conclusion=True,
         ),
@@ -324,7 +325,7 @@ HYBRID_STABILITY = Theorem(
             "falling-branch",
             "sign",
             "claim stability where the curve falls",
-            ScalarIdentity(DETERMINANT, -w * force * (alpha * variance * w**2 + eta) * GAMMA_SLOPE),
+            ScalarIdentity(DETERMINANT, -w * (alpha * variance * w**2 + eta) * GAMMA_SLOPE),
             uses=("predictor-at-rest", "at-rest"),
         ),
         FalseSibling(
@@ -337,7 +338,7 @@ HYBRID_STABILITY = Theorem(
             "without-decay",
             "constant",
             r"leave $\eta$ out of the factor",
-            ScalarIdentity(DETERMINANT, w * force * alpha * variance * w**2 * GAMMA_SLOPE),
+            ScalarIdentity(DETERMINANT, w * alpha * variance * w**2 * GAMMA_SLOPE),
             uses=("predictor-at-rest", "at-rest"),
         ),
     ),
