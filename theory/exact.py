@@ -92,13 +92,33 @@ def eye(size: int) -> Any:
     return fmpq_mat(size, size, [int(i == j) for i in range(size) for j in range(size)])
 
 
-_GREEK = {"sigma": "σ", "lambda": "λ", "rho": "ρ", "alpha": "α", "epsilon": "ε", "eta": "η", "kappa": "κ", "Sigma": "Σ"}
+_GREEK = {
+    "alpha": "α",
+    "beta": "β",
+    "gamma": "γ",
+    "epsilon": "ε",
+    "eta": "η",
+    "theta": "θ",
+    "kappa": "κ",
+    "lambda": "λ",
+    "mu": "μ",
+    "rho": "ρ",
+    "sigma": "σ",
+    "Lambda": "Λ",
+    "Phi": "Φ",
+    "Sigma": "Σ",
+    "Xi": "Ξ",
+}
 _ACCENTS = {r"\dot": "\u0307", r"\bar": "\u0304", r"\tilde": "\u0303"}
 
 
 def plain_name(symbol: Any) -> str:
     """Return a letter's name as plain text, its LaTeX turned into Unicode: Σ_yx, Ż."""
-    name = str(symbol.name)
+    return plain_text(str(symbol.name))
+
+
+def plain_text(name: str) -> str:
+    """Turn the LaTeX of a name into Unicode."""
     for accent, mark in _ACCENTS.items():
         if name.startswith(accent):
             return name[len(accent) :].strip("{}") + mark

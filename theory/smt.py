@@ -14,6 +14,8 @@ from typing import Any
 import sympy as sp
 import z3
 
+from jepalign.theory.exact import plain_text
+
 RESOURCES = 20_000_000  # z3's deterministic step count; the claims here need less than a hundredth of it
 
 
@@ -91,7 +93,7 @@ def _solver(formulas: Sequence[Any]) -> Any:
 def _model_text(solver: Any) -> str:
     model = solver.model()
     letters = (name for name in model.decls() if name.arity() == 0)
-    return ", ".join(f"{name} = {model[name]}" for name in sorted(letters, key=str))
+    return ", ".join(f"{plain_text(name.name())} = {model[name]}" for name in sorted(letters, key=str))
 
 
 def decide(hypotheses: Sequence[Any], conclusion: Any) -> Answer:
