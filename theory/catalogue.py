@@ -160,6 +160,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     ),
     "masking.spectrum": ("masked-spectrum-iid",),
     "masking.correlation": ("masked-correlation",),
+    "masking.blocks": (
+        "masked-block-exchangeable",
+        "masked-blocks",
+    ),
     "masking.exchangeability": (
         "regression-above-one",
         "spectral-two-covariances",

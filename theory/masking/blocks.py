@@ -9,7 +9,7 @@ from flint import fmpq
 from jepalign.theory.claims import Implication, ScalarIdentity
 from jepalign.theory.exact import Instance
 from jepalign.theory.proof import Assumption, FalseSibling, Inequality, Source, Step, Theorem, Witness
-from jepalign.theory.setting import Draw, cross, variance
+from jepalign.theory.setting import Draw
 
 phase, end, count, block, level = sp.symbols("omega Omega n b c", real=True)
 """e^{iφ} and its b-th power (in rational identities, which hold for complex values), tokens, hidden tokens, correlation."""
@@ -26,7 +26,7 @@ FEJER: Any = (1 - end) * (1 - 1 / end) / ((1 - phase) * (1 - 1 / phase))
 HIDDEN: Any = (block * (1 - level) - (1 - level) * block - level * kernel) / count
 
 RELATED = Assumption("positively-correlated", r"tokens are positively correlated: $c > 0$", Inequality(level > 0))
-_MODE = (cosine < 1, end_cosine <= 1, count > 0, sp.Eq(kernel * (1 - cosine), 1 - end_cosine))
+_MODE = (cosine < 1, end_cosine <= 1, sp.Eq(kernel * (1 - cosine), 1 - end_cosine))
 
 
 def _exchangeable(rng: random.Random, size: int) -> Instance:
@@ -51,19 +51,20 @@ ONE_BLOCK = Theorem(
     title="One hidden block of exchangeable tokens: every mode but the mean is anticorrelated",
     chapter=7,
     statement=(
-        r"Let $n$ tokens on a circle have variance 1 and one correlation $c > 0$, and hide a block of $b < n$ at a random place. With"
-        r" hidden targets the mean of the tokens has $\lambda = c\, b(n - b)/n$; at every other frequency $\lambda = -\frac{c}{n} F_b"
-        r" \le 0$ and $\sigma = (1 - c)(1 - b/n) + \frac{c}{n} F_b$, with Fejér's kernel $F_b = \frac{1 - \cos b\varphi}{1 - \cos"
-        r" \varphi}$. A contrastive loss keeps the mean alone. A JEPA keeps the modes with $\lambda^2 > 4\eta\sigma$ (4.3), but never"
-        r" those of a whole number of periods in the block."
+        r"Let $n$ tokens on a circle have variance 1 and one correlation $c > 0$, and hide a block of $b < n$ at a"
+        r" random place. With hidden targets the mean of the tokens has $\lambda = c\, b(n - b)/n$; at every other"
+        r" frequency $\lambda = -\frac{c}{n} F_b \le 0$ and $\sigma = (1 - c)(1 - b/n) + \frac{c}{n} F_b$, with"
+        r" Fejér's kernel $F_b = \frac{1 - \cos b\varphi}{1 - \cos \varphi}$. A contrastive loss keeps the mean alone."
+        r" A JEPA keeps the modes with $\lambda^2 > 4\eta\sigma$ (4.3), but never those of a whole number of periods"
+        r" in the block."
     ),
     assumptions=(RELATED,),
     proof=(
         Step(
             ScalarIdentity(block + _triangle(phase, end) + _triangle(1 / phase, 1 / end), FEJER),
-            r"Of the $n$ places of the block, $o_t$ hide both of two tokens at distance $t$, and $\sum_t o_t e^{it\varphi} = b + A_b(\omega)"
-            r" + A_b(1/\omega)$ with $A_b(z) = \sum_{0<t<b} (b - t) z^t$ (closed as in the correlated case). This is"
-            r" $|1 + \omega + \dots + \omega^{b-1}|^2$.",
+            r"Of the $n$ places of the block, $o_t$ hide both of two tokens at distance $t$, and $\sum_t o_t"
+            r" e^{it\varphi} = b + A_b(\omega) + A_b(1/\omega)$ with $A_b(z) = \sum_{0<t<b} (b - t) z^t$ (closed as in"
+            r" the correlated case). This is $|1 + \omega + \dots + \omega^{b-1}|^2$.",
             conclusion=True,
         ),
         Step(
@@ -73,18 +74,18 @@ ONE_BLOCK = Theorem(
         ),
         Step(
             ScalarIdentity(HIDDEN, -level * kernel / count),
-            r"Off the mean $\theta = 1 - c$, and the overlaps weigh $S = (1 - c) I + c\, 1 1^{\top}$: $O = (1 - c) b + c F_b$. So $\lambda ="
-            r" (b\theta - O)/n$.",
+            r"Off the mean $\theta = 1 - c$, and the overlaps weigh $S = (1 - c) I + c\, 1 1^{\top}$: $O = (1 - c) b +"
+            r" c F_b$. So $\lambda = (b\theta - O)/n$.",
             conclusion=True,
         ),
         Step(
-            Implication(-level * kernel / count <= 0, given=_MODE),
+            Implication(-level * kernel <= 0, given=_MODE),
             r"The kernel is a square, and not negative.",
             uses=("positively-correlated",),
             conclusion=True,
         ),
         Step(
-            Implication(level * block * (count - block) / count > 0, given=(block > 0, block < count)),
+            Implication(level * block * (count - block) > 0, given=(block > 0, block < count)),
             r"On the mean $\theta = 1 + (n - 1)c$ and $O = b(1 - c) + c b^2$, as $\sum_t o_t = b^2$.",
             uses=("positively-correlated",),
             conclusion=True,
@@ -101,14 +102,14 @@ ONE_BLOCK = Theorem(
             "positive",
             "sign",
             "claim a positive correlation off the mean",
-            Implication(-level * kernel / count > 0, given=_MODE),
+            Implication(-level * kernel > 0, given=_MODE),
             uses=("positively-correlated",),
         ),
         FalseSibling(
             "any-correlation",
             "quantifier",
             "claim it for every correlation",
-            Implication(-level * kernel / count <= 0, given=_MODE),
+            Implication(-level * kernel <= 0, given=_MODE),
         ),
     ),
     witnesses=(
@@ -143,6 +144,7 @@ ONE_BLOCK = Theorem(
 # -- many blocks ----------------------------------------------------------------------------------------------------------
 
 z, mirror, power, mirror_power, partial = sp.symbols("z z' Z Z' Y", real=True)
+full, coupling = sp.symbols("lambda_f lambda_h", real=True)
 gap, visible, decay, reach, shorter, excess = sp.symbols("g q r B y epsilon", real=True)
 """No block starts at a token with probability g; q = gᵇ; r; (gr)ᵇ; γ^(min(t, 2b)) and what is missing to γ^(2 min(t, b))."""
 
@@ -179,8 +181,8 @@ def _sequence(rng: random.Random, size: int) -> Instance:
         reach: (g * r) ** length,
         shorter: g ** rng.randint(0, 2),
         excess: g ** rng.randint(0, 2),
-        variance: total + draw.positive(),
-        cross: total,
+        full: total + draw.positive(),
+        coupling: total,
     }
     return Instance(scalars=scalars)
 
@@ -190,25 +192,27 @@ MANY_BLOCKS = Theorem(
     title="At one ratio, longer hidden blocks couple the views less: in proportion to their number",
     chapter=7,
     statement=(
-        r"Take a stationary sequence with correlation $r^{|t|}$ and let a hidden block of length $b$ start at each token with"
-        r" probability $1 - g$, independently; blocks may overlap. A token is visible with probability $q = g^b$, two at distance $t$"
-        r" with probability $g^{b + \min(t, b)}$. At the frequency $\varphi$, with $z = r e^{i\varphi}$, hidden targets have $\lambda ="
-        r" 2q \operatorname{Re} \frac{(1 - g) z (1 - q z^b)}{(1 - z)(1 - g z)}$, full ones $q\theta$, and $\sigma$ is the difference;"
-        r" $b = 1$ are i.i.d. masks. With hidden targets $|\lambda| \le 2 q r (1 - g)/(1 - r)^2$, in proportion to the number of blocks;"
-        r" doubling $b$ at one $q$ weakens every entry of $\Sigma_{yx}$, and with them $\sum_\varphi \lambda^2$. Single modes may"
-        r" gain: i.i.d. masks lose those with $\theta = 1$. With full targets the threshold of a mode moves the way its hidden $\lambda$"
-        r" does."
+        r"Take a stationary sequence with correlation $r^{|t|}$ and let a hidden block of length $b$ start at each"
+        r" token with probability $1 - g$, independently; blocks may overlap. A token is visible with probability $q ="
+        r" g^b$, two at distance $t$ with probability $g^{b + \min(t, b)}$. At the frequency $\varphi$, with $z = r"
+        r" e^{i\varphi}$, hidden targets have $\lambda = 2q \operatorname{Re} \frac{(1 - g) z (1 - q z^b)}{(1 - z)(1 -"
+        r" g z)}$, full ones $q\theta$, and $\sigma$ is the difference; $b = 1$ are i.i.d. masks. With hidden targets"
+        r" $|\lambda| \le 2 q r (1 - g)/(1 - r)^2$, in proportion to the number of blocks; doubling $b$ at one $q$"
+        r" weakens every entry of $\Sigma_{yx}$, and with them $\sum_\varphi \lambda^2$. Single modes may gain: i.i.d."
+        r" masks lose those with $\theta = 1$. With full targets the threshold of a mode moves the way its hidden"
+        r" $\lambda$ does."
     ),
     assumptions=(),
     proof=(
         Step(
             ScalarIdentity((1 - partial) / (1 - gap * z) + partial, (1 - partial * gap * z) / (1 - gap * z)),
-            r"$\sum_{t<j} (gz)^t = (1 - (gz)^j)/(1 - gz)$ by induction, here with $Y = (gz)^j$; as $|z| < 1$ the sums to infinity follow.",
+            r"$\sum_{t<j} (gz)^t = (1 - (gz)^j)/(1 - gz)$ by induction, here with $Y = (gz)^j$; as $|z| < 1$ the sums"
+            r" to infinity follow.",
         ),
         Step(
             ScalarIdentity(_half(z, power), _closed(z, power)),
-            r"Hidden and visible at distance $t$: $q - g^{b + \min(t,b)} = q(1 - g^{\min(t,b)})$. The sum over $t \ge 1$ has a part up to $b$,"
-            r" geometric in $gz$, and a rest, geometric in $z$ with the factor $g^b = q$.",
+            r"Hidden and visible at distance $t$: $q - g^{b + \min(t,b)} = q(1 - g^{\min(t,b)})$. The sum over $t \ge"
+            r" 1$ has a part up to $b$, geometric in $gz$, and a rest, geometric in $z$ with the factor $g^b = q$.",
             conclusion=True,
         ),
         Step(
@@ -216,7 +220,8 @@ MANY_BLOCKS = Theorem(
                 visible * (_closed(z, power) + _closed(mirror, mirror_power)).subs(_AT_ONE),
                 visible * (1 - visible) * (THETA - 1),
             ),
-            r"$\lambda$ is $q$ times this sum and its conjugate. For $b = 1$, where $g = q$, it is that of i.i.d. masks.",
+            r"$\lambda$ is $q$ times this sum and its conjugate. For $b = 1$, where $g = q$, it is that of i.i.d."
+            r" masks.",
             conclusion=True,
         ),
         Step(
@@ -224,8 +229,8 @@ MANY_BLOCKS = Theorem(
                 decay * (1 - gap) * (1 - reach) * (1 - decay) <= decay * (1 - gap) * (1 - gap * decay),
                 given=_UNIT,
             ),
-            r"All entries are nonnegative, so that $|\lambda|$ is at most its value at $\varphi = 0$, where $z = r$; and $1 - (gr)^b \le 1$,"
-            r" $1 - gr \ge 1 - r$.",
+            r"All entries are nonnegative, so that $|\lambda|$ is at most its value at $\varphi = 0$, where $z = r$;"
+            r" and $1 - (gr)^b \le 1$, $1 - gr \ge 1 - r$.",
             conclusion=True,
         ),
         Step(
@@ -233,18 +238,18 @@ MANY_BLOCKS = Theorem(
                 1 - shorter <= 1 - shorter * excess,
                 given=(shorter >= 0, shorter <= 1, excess >= 0, excess <= 1),
             ),
-            r"Blocks twice as long at the same $q = g^b = \gamma^{2b}$ start with probability $1 - \gamma$. An entry had $1 - \gamma^{2\min(t,"
-            r" b)}$ and has $1 - \gamma^{\min(t, 2b)}$; and $\min(t, 2b) \le 2\min(t, b)$. Here $y = \gamma^{\min(t, 2b)}$. By Parseval the"
-            r" squares of the entries add up to those of $\lambda$.",
+            r"Blocks twice as long at the same $q = g^b = \gamma^{2b}$ start with probability $1 - \gamma$. An entry"
+            r" had $1 - \gamma^{2\min(t, b)}$ and has $1 - \gamma^{\min(t, 2b)}$; and $\min(t, 2b) \le 2\min(t, b)$."
+            r" Here $y = \gamma^{\min(t, 2b)}$. By Parseval the squares of the entries add up to those of $\lambda$.",
             conclusion=True,
         ),
         Step(
             ScalarIdentity(
-                sp.Derivative(variance**2 / (4 * (variance - cross)), cross),
-                variance**2 / (4 * (variance - cross) ** 2),
+                sp.Derivative(full**2 / (4 * (full - coupling)), coupling),
+                full**2 / (4 * (full - coupling) ** 2),
             ),
-            r"With full targets $\eta_c = (q\theta)^2/(4\sigma)$ and $\sigma = q\theta - \lambda$ with the hidden $\lambda$; here $q\theta$ is"
-            r" written $\sigma$: the slope in $\lambda$ is positive.",
+            r"With full targets $\eta_c = \lambda_f^2/(4\sigma)$ with $\lambda_f = q\theta$, and $\sigma = \lambda_f -"
+            r" \lambda_h$ with the hidden $\lambda_h$: the slope in $\lambda_h$ is positive.",
             conclusion=True,
         ),
     ),

@@ -37,7 +37,8 @@ PROBE: Any = e + mix * f
 
 EQUALLY_VISIBLE = Assumption(
     "equally-visible",
-    r"all tokens are visible with one probability, $\mathbb{E}\, D = q I$, as under i.i.d. masks and a block on a circle",
+    r"all tokens are visible with one probability, $\mathbb{E}\, D = q I$, as under i.i.d. masks and a block on a"
+    r" circle",
     Equation(expected, visible * ONE),
 )
 A_RATE = Assumption("a-rate", r"$q$ is a probability: $q \ge 0$", Inequality(visible >= 0))
@@ -112,10 +113,11 @@ OUTPUT_MASKED = Theorem(
     title="A target that sees everything: the cross-covariance is semidefinite, nothing is anticorrelated",
     chapter=7,
     statement=(
-        r"Let the target encoder see all tokens, $y = u$, the context encoder the visible ones, $x = D u$ (as where the target"
-        r" network's output is masked, not its input). Then $\Sigma_y = S$ and $\Sigma_{yx} = S\, \mathbb{E}\, D$: *columns*, that"
-        r" is tokens of the context, are weighted by how often they are visible. If all are equally visible, $C = q S \succeq 0$:"
-        r" $\lambda \ge 0$ in every mode, and what is proved for $C \succeq 0$ applies wherever its condition on $\Sigma_x$ does."
+        r"Let the target encoder see all tokens, $y = u$, the context encoder the visible ones, $x = D u$ (as where"
+        r" the target network's output is masked, not its input). Then $\Sigma_y = S$ and $\Sigma_{yx} = S\,"
+        r" \mathbb{E}\, D$: *columns*, that is tokens of the context, are weighted by how often they are visible. If"
+        r" all are equally visible, $C = q S \succeq 0$: $\lambda \ge 0$ in every mode, and what is proved for $C"
+        r" \succeq 0$ applies wherever its condition on $\Sigma_x$ does."
     ),
     assumptions=(INDEPENDENT, TOKEN_F, EQUALLY_VISIBLE, A_RATE),
     proof=(
@@ -195,12 +197,12 @@ INPUT_MASKED = Theorem(
     title="A target that sees only what is hidden: every diagonal entry vanishes, and the cross-covariance is indefinite",
     chapter=7,
     statement=(
-        r"Let the target see exactly the hidden tokens, $y = (I - D) u$, and the context the visible ones, $x = D u$. Then"
-        r" $\Sigma_{yx} = \mathbb{E}[(1 - m) m^{\top}] \circ S$, and every *diagonal* entry is 0, so that $\operatorname{tr}"
-        r" \Sigma_{yx} = 0$. Along $v = e + t f$ the form of $\Sigma_{yx}$ is $t\, \mathbb{E}(\mu - \nu)^2\,"
-        r" s_{ef}$, with the probability that exactly one of the two tokens is visible: it takes both signs"
-        r" as soon as a single correlated pair is ever separated. So the symmetric part of $C$ is"
-        r" never semidefinite, unless it is 0: some modes are anticorrelated."
+        r"Let the target see exactly the hidden tokens, $y = (I - D) u$, and the context the visible ones, $x = D u$."
+        r" Then $\Sigma_{yx} = \mathbb{E}[(1 - m) m^{\top}] \circ S$, and every *diagonal* entry is 0, so that"
+        r" $\operatorname{tr} \Sigma_{yx} = 0$. Along $v = e + t f$ the form of $\Sigma_{yx}$ is $t\, \mathbb{E}(\mu -"
+        r" \nu)^2\, s_{ef}$, with the probability that exactly one of the two tokens is visible: it takes both signs"
+        r" as soon as a single correlated pair is ever separated. So the symmetric part of $C$ is never semidefinite,"
+        r" unless it is 0: some modes are anticorrelated."
     ),
     assumptions=(INDEPENDENT, TOKEN_E, TOKEN_F, HIDES, CORRELATED),
     proof=(
@@ -229,8 +231,9 @@ INPUT_MASKED = Theorem(
         ),
         Step(
             Implication(sp.Eq(ON_PROBE, mix * (mu - nu) ** 2 * common)),
-            r"No token is hidden and visible at once, so that the squares of $e$ and $f$ drop out: $\mu(1 - \mu) = 0$. With $s_{ef} ="
-            r" e^{\top} S f$ what remains is $t s_{ef}$ if exactly one is visible, else 0; the mean over masks is linear.",
+            r"No token is hidden and visible at once, so that the squares of $e$ and $f$ drop out: $\mu(1 - \mu) = 0$."
+            r" With $s_{ef} = e^{\top} S f$ what remains is $t s_{ef}$ if exactly one is visible, else 0; the mean"
+            r" over masks is linear.",
             uses=("hides",),
             conclusion=True,
         ),

@@ -116,25 +116,28 @@ MASKED_CORRELATION = Theorem(
     title="Hiding one block of a correlated sequence couples the views at the block's two ends only",
     chapter=7,
     statement=(
-        r"Take $n$ tokens on a circle with correlation $(r^t + r^{n-t})/(1 + r^n)$ at distance $t$, $0 < r < 1$, and hide a block of"
-        r" $b$ tokens at a random place. All second moments are circulant. At the frequency $\varphi$, with $z = r e^{i\varphi}$, the"
-        r" tokens have $\theta = \frac{1 - r^n}{1 + r^n} \cdot \frac{1 - r^2}{1 - 2r\cos\varphi + r^2}$. With hidden targets"
-        r" $\lambda = \frac{2}{n(1 + r^n)} \operatorname{Re} \frac{z(1 - z^b)(1 - z^{n-b})}{(1 - z)^2}$, with full ones $\lambda = (1"
-        r" - b/n)\theta$; $\sigma$ is their difference; $\rho = \lambda/\sigma$ and $\eta_c = \lambda^2/(4\sigma)$ follow. With hidden"
-        r" targets $|\lambda| \le 2r/(n(1-r)^2)$ at every frequency and for every length of the block, where i.i.d. masks have $q(1 -"
-        r" q)|\theta - 1|$ whatever $n$: as sequences grow, one block keeps no mode alive at a fixed decay, scattered patches do."
+        r"Take $n$ tokens on a circle with correlation $(r^t + r^{n-t})/(1 + r^n)$ at distance $t$, $0 < r < 1$, and"
+        r" hide a block of $b$ tokens at a random place. All second moments are circulant. At the frequency $\varphi$,"
+        r" with $z = r e^{i\varphi}$, the tokens have $\theta = \frac{1 - r^n}{1 + r^n} \cdot \frac{1 - r^2}{1 -"
+        r" 2r\cos\varphi + r^2}$. With hidden targets $\lambda = \frac{2}{n(1 + r^n)} \operatorname{Re} \frac{z(1 -"
+        r" z^b)(1 - z^{n-b})}{(1 - z)^2}$, with full ones $\lambda = (1 - b/n)\theta$; $\sigma$ is their difference;"
+        r" $\rho = \lambda/\sigma$ and $\eta_c = \lambda^2/(4\sigma)$ follow. With hidden targets $|\lambda| \le"
+        r" 2r/(n(1-r)^2)$ at every frequency and for every length of the block, where i.i.d. masks have $q(1 -"
+        r" q)|\theta - 1|$ whatever $n$: as sequences grow, one block keeps no mode alive at a fixed decay, scattered"
+        r" patches do."
     ),
     assumptions=(ON_THE_CIRCLE,),
     proof=(
         Step(
             ScalarIdentity(_geometric(z, partial) + partial, _geometric(z, partial * z)),
-            r"$\sum_{i<j} z^i = (1 - z^j)/(1 - z)$ by induction over $j$, here with $Y = z^j$. Rational"
-            r" identities hold for complex $z$ as for real.",
+            r"$\sum_{i<j} z^i = (1 - z^j)/(1 - z)$ by induction over $j$, here with $Y = z^j$. Rational identities"
+            r" hold for complex $z$ as for real.",
         ),
         Step(
             ScalarIdentity((_geometric(z, wrap * turn) + mirror * _geometric(mirror, wrap / turn)) / (1 + wrap), THETA),
-            r"The eigenvalue of a circulant matrix is $\sum_t s_t e^{it\varphi}$. The part with $r^t$ is a geometric sum in $z$, the part"
-            r" with $r^{n-t}$ one in $\bar z = r e^{-i\varphi}$ (here $z'$), run backwards; both close because $z^n = r^n$.",
+            r"The eigenvalue of a circulant matrix is $\sum_t s_t e^{it\varphi}$. The part with $r^t$ is a geometric"
+            r" sum in $z$, the part with $r^{n-t}$ one in $\bar z = r e^{-i\varphi}$ (here $z'$), run backwards; both"
+            r" close because $z^n = r^n$.",
             uses=("on-the-circle",),
             conclusion=True,
         ),
@@ -142,8 +145,8 @@ MASKED_CORRELATION = Theorem(
             ScalarIdentity(
                 _triangle(z, partial * z, block + 1) - _triangle(z, partial, block), z * _geometric(z, partial)
             ),
-            r"$A_b(z) = \sum_{0<t<b} (b - t) z^t = z\,(b(1 - z) - 1 + z^b)/(1 - z)^2$ by induction over $b$: $A_{b+1} - A_b ="
-            r" \sum_{t=1}^{b} z^t$, with $Y = z^b$, and $A_1 = 0$.",
+            r"$A_b(z) = \sum_{0<t<b} (b - t) z^t = z\,(b(1 - z) - 1 + z^b)/(1 - z)^2$ by induction over $b$: $A_{b+1}"
+            r" - A_b = \sum_{t=1}^{b} z^t$, with $Y = z^b$, and $A_1 = 0$.",
         ),
         Step(
             ScalarIdentity(_triangle(z, z, sp.Integer(1)), sp.Integer(0)),
@@ -155,8 +158,8 @@ MASKED_CORRELATION = Theorem(
         ),
         Step(
             ScalarIdentity(1 + (_inner(z) + _inner(mirror)) / (1 + wrap), THETA),
-            r"The same eigenvalue as a sum over the two ratios: $\theta = 1 + (a + a')/(1 + N)$ with $a = (z - N)/(1 - z)$ and $a'$"
-            r" likewise with $\bar z$.",
+            r"The same eigenvalue as a sum over the two ratios: $\theta = 1 + (a + a')/(1 + N)$ with $a = (z - N)/(1 -"
+            r" z)$ and $a'$ likewise with $\bar z$.",
             conclusion=True,
         ),
         Step(
@@ -164,27 +167,31 @@ MASKED_CORRELATION = Theorem(
                 block * _inner(z) - _triangle(z, power, block) - wrap * _inverse_triangle(z, power, block),
                 _edge(z, power),
             ),
-            r"Of the $n$ places of the block, $o_t = (b - t)^+ + (b - n + t)^+$ hide both of two tokens at distance $t > 0$ ($o_0 = b$)."
-            r" So $O = \sum_t o_t s_t e^{it\varphi}$ is $b$ and four sums $A_b$ over $1 + N$: at $z$ and $\bar z$ and, with weight $N$, at"
-            r" their inverses. The two of $z$ are $b a - h$ with $h = z(1 - z^b)(1 - z^{n-b})/(1 - z)^2$, as $N z^{-b} = z^{n-b}$.",
+            r"Of the $n$ places of the block, $o_t = (b - t)^+ + (b - n + t)^+$ hide both of two tokens at distance $t"
+            r" > 0$ ($o_0 = b$). So $O = \sum_t o_t s_t e^{it\varphi}$ is $b$ and four sums $A_b$ over $1 + N$: at $z$"
+            r" and $\bar z$ and, with weight $N$, at their inverses. The two of $z$ are $b a - h$ with $h = z(1 -"
+            r" z^b)(1 - z^{n-b})/(1 - z)^2$, as $N z^{-b} = z^{n-b}$.",
             uses=("on-the-circle",),
             conclusion=True,
         ),
         Step(
             ScalarIdentity((block * VARIANCE - OVERLAP) / count, HIDDEN),
-            r"$b - o_t$ places hide only the first of the two: $\lambda = \frac1n \sum_t (b - o_t) s_t e^{it\varphi} = (b\theta - O)/n$,"
-            r" and the terms with the factor $b$ cancel. $h$ and $h'$ are conjugate: their sum is $2 \operatorname{Re} h$.",
+            r"$b - o_t$ places hide only the first of the two: $\lambda = \frac1n \sum_t (b - o_t) s_t e^{it\varphi} ="
+            r" (b\theta - O)/n$, and the terms with the factor $b$ cancel. $h$ and $h'$ are conjugate: their sum is $2"
+            r" \operatorname{Re} h$.",
             conclusion=True,
         ),
         Step(
             ScalarIdentity(((count - 2 * block) * VARIANCE + OVERLAP) / count, (1 - block / count) * VARIANCE - HIDDEN),
-            r"Both of two tokens are visible from $n - 2b + o_t$ places: this is $\sigma$, the difference of the two $\lambda$.",
+            r"Both of two tokens are visible from $n - 2b + o_t$ places: this is $\sigma$, the difference of the two"
+            r" $\lambda$.",
             conclusion=True,
         ),
         Step(
             Implication(2 * decay * FLAT_SCALE >= FLAT * (1 - decay) ** 2, given=_RANGES),
-            r"All $(b - o_t) s_t$ are nonnegative, so $|\lambda|$ is at most its value at $\varphi = 0$, which is $\frac{2r(1 - r^b)(1 -"
-            r" r^{n-b})}{n(1 + r^n)(1 - r)^2}$; and $(1 - B)(1 - B') \le 1 + BB'$ for $B = r^b$ and $B' = r^{n-b}$.",
+            r"All $(b - o_t) s_t$ are nonnegative, so $|\lambda|$ is at most its value at $\varphi = 0$, which is"
+            r" $\frac{2r(1 - r^b)(1 - r^{n-b})}{n(1 + r^n)(1 - r)^2}$; and $(1 - B)(1 - B') \le 1 + BB'$ for $B = r^b$"
+            r" and $B' = r^{n-b}$.",
             conclusion=True,
         ),
     ),

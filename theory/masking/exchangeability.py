@@ -22,8 +22,8 @@ ERROR: Any = target_variance - 2 * slope * cross + slope**2 * variance
 
 JOINT = Assumption(
     "joint",
-    r"both views belong to one distribution, in which no regression has a negative error: $\sigma_y - 2 t \lambda + t^2 \sigma_x \ge"
-    r" 0$",
+    r"both views belong to one distribution, in which no regression has a negative error: $\sigma_y - 2 t \lambda +"
+    r" t^2 \sigma_x \ge 0$",
     Inequality(ERROR >= 0),
 )
 MASKED = Assumption("masked", r"i.i.d. masks hide some tokens: $0 < q < 1$", Inequality((visible > 0) & (visible < 1)))
@@ -78,11 +78,11 @@ REGRESSION_ABOVE_ONE = Theorem(
     title="Between unequal views ρ is a regression coefficient and may exceed 1",
     chapter=7,
     statement=(
-        r"For a mode with variances $\sigma_x, \sigma_y$ and cross-covariance $\lambda$, $\lambda^2 \le \sigma_x \sigma_y$ is all"
-        r" that holds: $\rho = \lambda/\sigma_x$ obeys $\rho^2 \le \sigma_y/\sigma_x$, so $|\rho| \le 1$ where $\sigma_y \le"
-        r" \sigma_x$. Under i.i.d. masks with full targets $\rho = \theta/(1 + q(\theta - 1))$: above 1 exactly for $\theta > 1$, and"
-        r" below $1/q$. Where $\rho > 1$ and $\eta < \lambda - \sigma_x$, plain alignment with stop-gradient and without predictor"
-        r" does not collapse: it diverges."
+        r"For a mode with variances $\sigma_x, \sigma_y$ and cross-covariance $\lambda$, $\lambda^2 \le \sigma_x"
+        r" \sigma_y$ is all that holds: $\rho = \lambda/\sigma_x$ obeys $\rho^2 \le \sigma_y/\sigma_x$, so $|\rho| \le"
+        r" 1$ where $\sigma_y \le \sigma_x$. Under i.i.d. masks with full targets $\rho = \theta/(1 + q(\theta - 1))$:"
+        r" above 1 exactly for $\theta > 1$, and below $1/q$. Where $\rho > 1$ and $\eta < \lambda - \sigma_x$, plain"
+        r" alignment with stop-gradient and without predictor does not collapse: it diverges."
     ),
     assumptions=(JOINT, MASKED),
     proof=(
@@ -101,7 +101,8 @@ REGRESSION_ABOVE_ONE = Theorem(
                 sp.And(cross**2 <= variance * target_variance, slope**2 * variance <= target_variance),
                 given=_REGRESSION,
             ),
-            r"At the regression $t = \lambda/\sigma_x$ the error is $\sigma_y - \lambda^2/\sigma_x$, and it is not negative.",
+            r"At the regression $t = \lambda/\sigma_x$ the error is $\sigma_y - \lambda^2/\sigma_x$, and it is not"
+            r" negative.",
             uses=("joint",),
             conclusion=True,
         ),
@@ -110,7 +111,8 @@ REGRESSION_ABOVE_ONE = Theorem(
                 sp.And(sp.Equivalent(correlation > 1, theta > 1), correlation * visible < 1),
                 given=(theta > 0, sp.Eq(correlation * (1 + visible * (theta - 1)), theta)),
             ),
-            r"$\lambda = q\theta$ and $\sigma_x = q + q^2(\theta - 1)$; $\rho - 1 = (1 - q)(\theta - 1)/(1 + q(\theta - 1))$.",
+            r"$\lambda = q\theta$ and $\sigma_x = q + q^2(\theta - 1)$; $\rho - 1 = (1 - q)(\theta - 1)/(1 + q(\theta"
+            r" - 1))$.",
             uses=("masked",),
             conclusion=True,
         ),
@@ -191,17 +193,19 @@ SPECTRAL_TWO_COVARIANCES = Theorem(
     title="Between two views the spectral loss repels by the product of both covariances",
     chapter=7,
     statement=(
-        r"With positives $(x, y)$, negatives $(x, y')$ and one encoder, $L_{\mathrm{SCL}} = -2 \operatorname{tr} W \Sigma_{yx} W^{\top}"
-        r" + \operatorname{tr} \Phi_x \Phi_y$, $\Phi_x = W \Sigma_x W^{\top}$: the force is $2 W (\Sigma_{yx} + \Sigma_{yx}^{\top}) - 2"
-        r" (\Phi_x W \Sigma_y + \Phi_y W \Sigma_x)$. On a mode the optimum is $w^2 = \max(\lambda, 0)/(\sigma_x \sigma_y)$, with"
-        r" loss $-\lambda^2/(\sigma_x \sigma_y)$, the squared *canonical* correlation, which never exceeds 1. A symmetrised batch"
-        r" repels more, by $\frac14 \lVert \Phi_x - \Phi_y \rVert^2$."
+        r"With positives $(x, y)$, negatives $(x, y')$ and one encoder, $L_{\mathrm{SCL}} = -2 \operatorname{tr} W"
+        r" \Sigma_{yx} W^{\top} + \operatorname{tr} \Phi_x \Phi_y$, $\Phi_x = W \Sigma_x W^{\top}$: the force is $2 W"
+        r" (\Sigma_{yx} + \Sigma_{yx}^{\top}) - 2 (\Phi_x W \Sigma_y + \Phi_y W \Sigma_x)$. On a mode the optimum is"
+        r" $w^2 = \max(\lambda, 0)/(\sigma_x \sigma_y)$, with loss $-\lambda^2/(\sigma_x \sigma_y)$, the squared"
+        r" *canonical* correlation, which never exceeds 1. A symmetrised batch repels more, by $\frac14 \lVert \Phi_x"
+        r" - \Phi_y \rVert^2$."
     ),
     assumptions=(),
     proof=(
         Step(
             Equality(LOSS, -2 * tr(W * Syx * W.T) + REPULSION),
-            r"$\frac{1}{m^2} \sum_{i,j} (x_i^{\top} W^{\top} W y_j)^2 = \operatorname{tr} \Phi_x \Phi_y$: rotate under the trace.",
+            r"$\frac{1}{m^2} \sum_{i,j} (x_i^{\top} W^{\top} W y_j)^2 = \operatorname{tr} \Phi_x \Phi_y$: rotate under"
+            r" the trace.",
             conclusion=True,
         ),
         Step(

@@ -36,14 +36,14 @@ TOKEN_E = Assumption("token-e", r"the mask multiplies token $e$: $D e = \mu e$",
 TOKEN_F = Assumption("token-f", r"and token $f$: $D f = \nu f$", Equation(mask * f, nu * f))
 INDEPENDENT = Assumption(
     "independent",
-    r"the tokens do not depend on the mask: those seen under this mask have the covariance $S$ of all,"
-    r" $\frac{1}{m} U U^{\top} = S$",
+    r"the tokens do not depend on the mask: those seen under this mask have the covariance $S$ of all, $\frac{1}{m} U"
+    r" U^{\top} = S$",
     Equation(sample * sample.T, m * tokens),
 )
 SO_FAR = Assumption(
     "law-so-far",
-    r"the masks counted so far give $A = M \circ S$: at the entry of $e$ and $f$, $e^{\top} A f = c\, e^{\top} S f$ (for none, $A"
-    r" = 0$ and $c = 0$)",
+    r"the masks counted so far give $A = M \circ S$: at the entry of $e$ and $f$, $e^{\top} A f = c\, e^{\top} S f$"
+    r" (for none, $A = 0$ and $c = 0$)",
     Equation(e.T * so_far * f, moment * ENTRY),
 )
 
@@ -102,11 +102,11 @@ MASK_MOMENTS = Theorem(
     title="Masking multiplies the covariance, entry by entry, by the moments of the mask",
     chapter=7,
     statement=(
-        r"Tokens $u$ with covariance $S$ are seen through a random mask $m$, drawn without looking at them: $x = D u$, $D ="
-        r" \operatorname{diag}(m)$. For every law of the mask with finitely many values, $\Sigma_x = \mathbb{E}[m m^{\top}] \circ S$."
-        r" If a token is visible only where two independent masks both show it, as outside the union of several blocks, the moments"
-        r" of the two masks multiply: $\Sigma_x = \mathbb{E}[m m^{\top}] \circ \mathbb{E}[m' m'^{\top}] \circ S$. Masks may also dim"
-        r" tokens instead of hiding them."
+        r"Tokens $u$ with covariance $S$ are seen through a random mask $m$, drawn without looking at them: $x = D u$,"
+        r" $D = \operatorname{diag}(m)$. For every law of the mask with finitely many values, $\Sigma_x = \mathbb{E}[m"
+        r" m^{\top}] \circ S$. If a token is visible only where two independent masks both show it, as outside the"
+        r" union of several blocks, the moments of the two masks multiply: $\Sigma_x = \mathbb{E}[m m^{\top}] \circ"
+        r" \mathbb{E}[m' m'^{\top}] \circ S$. Masks may also dim tokens instead of hiding them."
     ),
     assumptions=(INDEPENDENT, TOKEN_E, TOKEN_F, SO_FAR),
     proof=(
@@ -124,15 +124,15 @@ MASK_MOMENTS = Theorem(
         ),
         Step(
             Equality(e.T * (so_far + probability * mask * tokens * mask) * f, (moment + probability * mu * nu) * ENTRY),
-            r"Add one more value of the mask, with its probability $\pi$: the entry's factor grows by $\pi \mu\nu$. By induction it is"
-            r" $\mathbb{E}\, \mu\nu$ when all values are counted.",
+            r"Add one more value of the mask, with its probability $\pi$: the entry's factor grows by $\pi \mu\nu$. By"
+            r" induction it is $\mathbb{E}\, \mu\nu$ when all values are counted.",
             uses=("token-e", "token-f", "law-so-far"),
             conclusion=True,
         ),
         Step(
             Equality(e.T * mask * so_far * mask * f, moment * mu * nu * ENTRY),
-            r"A second mask on tokens masked once, whose second moment is $A = M \circ S$: by independence the mean over the second"
-            r" mask turns $c\, \mu\nu$ into $c\, \mathbb{E}\, \mu\nu$.",
+            r"A second mask on tokens masked once, whose second moment is $A = M \circ S$: by independence the mean"
+            r" over the second mask turns $c\, \mu\nu$ into $c\, \mathbb{E}\, \mu\nu$.",
             uses=("token-e", "token-f", "law-so-far"),
             conclusion=True,
         ),
@@ -141,8 +141,8 @@ MASK_MOMENTS = Theorem(
         FalseSibling(
             "product-of-means",
             "exchange",
-            r"let the mean of the products be the product of the means, $\mathbb{E}[m]\, \mathbb{E}[m]^{\top} \circ S$, for a mask"
-            r" that is $D$ or $D'$ with probability ½ each",
+            r"let the mean of the products be the product of the means, $\mathbb{E}[m]\, \mathbb{E}[m]^{\top} \circ"
+            r" S$, for a mask that is $D$ or $D'$ with probability ½ each",
             Equality(
                 e.T * (mask * tokens * mask + other_mask * tokens * other_mask) * f / 2,
                 (mu + other_mu) * (nu + other_nu) / 4 * ENTRY,

@@ -95,13 +95,14 @@ NON_EXCHANGEABLE = Theorem(
     title="Contrast sees the symmetric part of the cross-covariance, prediction its invariant subspaces",
     chapter=7,
     statement=(
-        r"Let $\Sigma_{yx}$ be any matrix, $V = W$. Every loss that sees the pair of views through $\mathbb{E}\, z^{\top} z^{+} ="
-        r" \operatorname{tr} W \Sigma_{yx} W^{\top}$ depends on $(\Sigma_{yx} + \Sigma_{yx}^{\top})/2$ alone. A JEPA at rest without"
-        r" decay, with invertible $P$, has $W \Sigma_{yx} = P W \Sigma_x$: the rows of $W$ span a left-invariant subspace of"
-        r" $\Sigma_{yx} \Sigma_x^{-1}$, on which $P$ acts as that matrix does, complex eigenvalues included; conversely every"
-        r" left-invariant subspace is at rest. As they are survive the balance, Gram conservation, the split of the force and the"
-        r" repulsion of the stop-gradient, which never asked for symmetry. What fails is what needs a potential: the rest points of"
-        r" the symmetric part are others, and contrast and prediction no longer share their features."
+        r"Let $\Sigma_{yx}$ be any matrix, $V = W$. Every loss that sees the pair of views through $\mathbb{E}\,"
+        r" z^{\top} z^{+} = \operatorname{tr} W \Sigma_{yx} W^{\top}$ depends on $(\Sigma_{yx} +"
+        r" \Sigma_{yx}^{\top})/2$ alone. A JEPA at rest without decay, with invertible $P$, has $W \Sigma_{yx} = P W"
+        r" \Sigma_x$: the rows of $W$ span a left-invariant subspace of $\Sigma_{yx} \Sigma_x^{-1}$, on which $P$ acts"
+        r" as that matrix does, complex eigenvalues included; conversely every left-invariant subspace is at rest. As"
+        r" they are survive the balance, Gram conservation, the split of the force and the repulsion of the"
+        r" stop-gradient, which never asked for symmetry. What fails is what needs a potential: the rest points of the"
+        r" symmetric part are others, and contrast and prediction no longer share their features."
     ),
     assumptions=(AT_REST,),
     proof=(
@@ -122,7 +123,8 @@ NON_EXCHANGEABLE = Theorem(
         ),
         Step(
             Equality(P.T.I * (P.T * RESIDUAL), W * Sigma_yx - P * W * Sigma_x),
-            r"Rest without decay is $P^{\top} R = 0$ and $R W^{\top} = 0$; for invertible $P$ the first already says $R = 0$.",
+            r"Rest without decay is $P^{\top} R = 0$ and $R W^{\top} = 0$; for invertible $P$ the first already says"
+            r" $R = 0$.",
         ),
         Step(
             Equality(W * Sigma_yx * Sigma_x.I, P * W),
@@ -207,9 +209,9 @@ POWER_WITHOUT_SYMMETRY = Theorem(
     title="The power identity needs equal covariances, not a symmetric cross-covariance",
     chapter=7,
     statement=(
-        r"One encoder, views $x$ and $y$ of one covariance, any $\Sigma_{yx}$, the optimal predictor: the repulsive power of the JEPA"
-        r" is the alignment loss, $\mathbb{E}\, F_u^{\top} z = \frac12 \mathbb{E} \lVert z - z^{+} \rVert^2$, as between exchangeable"
-        r" views. A stationary sequence and its next state are such a pair."
+        r"One encoder, views $x$ and $y$ of one covariance, any $\Sigma_{yx}$, the optimal predictor: the repulsive"
+        r" power of the JEPA is the alignment loss, $\mathbb{E}\, F_u^{\top} z = \frac12 \mathbb{E} \lVert z - z^{+}"
+        r" \rVert^2$, as between exchangeable views. A stationary sequence and its next state are such a pair."
     ),
     assumptions=(OPTIMAL, EQUAL_SPREAD),
     proof=(
@@ -222,8 +224,9 @@ POWER_WITHOUT_SYMMETRY = Theorem(
         ),
         Step(
             Equality(SURPLUS, squared_norm(W * X - W * Y) / (2 * m)),
-            r"For the optimal predictor the first term vanishes; and $\mathbb{E} \lVert z - z^{+} \rVert^2 = \operatorname{tr} \Phi_x +"
-            r" \operatorname{tr} \Phi_y - 2 \operatorname{tr} K$, where the first two agree. The trace of $K$ sees no antisymmetric part.",
+            r"For the optimal predictor the first term vanishes; and $\mathbb{E} \lVert z - z^{+} \rVert^2 ="
+            r" \operatorname{tr} \Phi_x + \operatorname{tr} \Phi_y - 2 \operatorname{tr} K$, where the first two"
+            r" agree. The trace of $K$ sees no antisymmetric part.",
             uses=("optimal-predictor", "equal-covariances"),
             conclusion=True,
         ),

@@ -74,11 +74,11 @@ ROLLOUT_ERROR = Theorem(
     title="A rollout from a surviving subspace has no bias; its error is what the noise has brought since",
     chapter=7,
     statement=(
-        r"At rest without decay ($V = W$, $\Sigma$ invertible) $W F = P W$. Then $W F^n = P^n W$ for every $n$: the $n$-step"
-        r" rollout $P^n W x$ is the exact conditional mean of $W x_{t+n}$, for rotations and for any other modes that survived. The"
-        r" error obeys $e_{n+1} = P e_n + W \xi$ and its covariance $\mathcal{E}_{n+1} = P \mathcal{E}_n P^{\top} + W \Sigma_\xi"
-        r" W^{\top}$. Otherwise the bias $B_n = W F^n - P^n W$ obeys $B_{n+1} = P B_n + (W F - P W) F^n$; with weight decay the"
-        r" defect is $W F - P W = \eta P^{-\top} W \Sigma^{-1}$."
+        r"At rest without decay ($V = W$, $\Sigma$ invertible) $W F = P W$. Then $W F^n = P^n W$ for every $n$: the"
+        r" $n$-step rollout $P^n W x$ is the exact conditional mean of $W x_{t+n}$, for rotations and for any other"
+        r" modes that survived. The error obeys $e_{n+1} = P e_n + W \xi$ and its covariance $\mathcal{E}_{n+1} = P"
+        r" \mathcal{E}_n P^{\top} + W \Sigma_\xi W^{\top}$. Otherwise the bias $B_n = W F^n - P^n W$ obeys $B_{n+1} ="
+        r" P B_n + (W F - P W) F^n$; with weight decay the defect is $W F - P W = \eta P^{-\top} W \Sigma^{-1}$."
     ),
     assumptions=(INVARIANT, INDUCTION, FRESH),
     proof=(
@@ -108,9 +108,9 @@ ROLLOUT_ERROR = Theorem(
                 W * F * past - P * rolled * W,
                 P * (W * past - rolled * W) + (W * F - P * W) * past,
             ),
-            r"For any $W$ and $P$ the bias $B_n = W F^n - P^n W$ obeys $B_{n+1} = P B_n + (W F - P W) F^n$, and so is a sum in which"
-            r" the defect meets $n - 1$ factors $P$ and $F$: $\lVert B_n \rVert \le \lVert W F - P W \rVert \sum_{j<n} \lVert P \rVert^{n-1-j} \lVert F"
-            r" \rVert^j$.",
+            r"For any $W$ and $P$ the bias $B_n = W F^n - P^n W$ obeys $B_{n+1} = P B_n + (W F - P W) F^n$, and so is"
+            r" a sum in which the defect meets $n - 1$ factors $P$ and $F$: $\lVert B_n \rVert \le \lVert W F - P W"
+            r" \rVert \sum_{j<n} \lVert P \rVert^{n-1-j} \lVert F \rVert^j$.",
             conclusion=True,
         ),
         Step(
@@ -167,7 +167,8 @@ ROLLOUT_ERROR = Theorem(
     belief="A latent world model's rollout drifts because its latent space is not the state space.",
     example=(
         "import numpy as np\n"
-        "turn = 0.95 * np.array([[np.cos(1), -np.sin(1)], [np.sin(1), np.cos(1)]]); F = np.block([[turn, np.zeros((2, 1))], [1, 2, 0.3]])\n"
+        "turn = 0.95 * np.array([[np.cos(1), -np.sin(1)], [np.sin(1), np.cos(1)]]); F = np.block([[turn, np.zeros((2,"
+        " 1))], [1, 2, 0.3]])\n"
         "W = np.random.default_rng(0).normal(size=(2, 2)) @ np.eye(2, 3); P = W @ F @ np.linalg.pinv(W)\n"
         "assert np.allclose(W @ np.linalg.matrix_power(F, 20), np.linalg.matrix_power(P, 20) @ W)"
     ),

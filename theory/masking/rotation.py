@@ -86,12 +86,13 @@ ROTATION_MODES = Theorem(
     title="A world model keeps what turns; contrast over time sees the cosine of the turn, and its sign changes with the lag",
     chapter=7,
     statement=(
-        r"Let $x_{t+1} = F x_t + \xi$ turn by $\theta$ and shrink by $\gamma < 1$ in each plane, $F = aI + bJ$ with $a + ib = \gamma"
-        r" e^{i\theta}$, and $\Sigma_\xi = (1 - \gamma^2) s I$. Then $\Sigma = s I$ is stationary. From $W = wQ$ and $P = p\, Q F"
-        r" Q^{\top}$ the JEPA obeys $\dot w = p(1 - p)\gamma^2 s\, w - \eta w$, without the angle, and rests only where $\gamma^2 s"
-        r" \ge 4\eta$: the mode $\lambda = \gamma s$, $\sigma = s$. A time-contrastive loss on $(x_t, x_{t+1})$ sees $\gamma s"
-        r" \cos\theta$ and drops the plane from a quarter turn per step on; on $(x_t, x_{t+2})$ it sees $(a^2 - b^2)s ="
-        r" \gamma^2 s \cos 2\theta$. It needs more than four samples a turn; prediction does not."
+        r"Let $x_{t+1} = F x_t + \xi$ turn by $\theta$ and shrink by $\gamma < 1$ in each plane, $F = aI + bJ$ with $a"
+        r" + ib = \gamma e^{i\theta}$, and $\Sigma_\xi = (1 - \gamma^2) s I$. Then $\Sigma = s I$ is stationary. From"
+        r" $W = wQ$ and $P = p\, Q F Q^{\top}$ the JEPA obeys $\dot w = p(1 - p)\gamma^2 s\, w - \eta w$, without the"
+        r" angle, and rests only where $\gamma^2 s \ge 4\eta$: the mode $\lambda = \gamma s$, $\sigma = s$. A"
+        r" time-contrastive loss on $(x_t, x_{t+1})$ sees $\gamma s \cos\theta$ and drops the plane from a quarter"
+        r" turn per step on; on $(x_t, x_{t+2})$ it sees $(a^2 - b^2)s = \gamma^2 s \cos 2\theta$. It needs more than"
+        r" four samples a turn; prediction does not."
     ),
     assumptions=(TURNS, SKEW, QUARTER, FRAME),
     proof=(

@@ -86,14 +86,15 @@ MASKED_SPECTRUM = Theorem(
     title="Masks that treat all pairs alike keep the modes; with hidden targets, hide at least half",
     chapter=7,
     statement=(
-        r"Let tokens have unit variance, each be visible with probability $q$ and every two with probability $\pi$ ($q^2$ for i.i.d."
-        r" masks, $a(a-1)/(n(n-1))$ for $a$ random tokens of $n$). Then $\Sigma_x = \pi S + (q - \pi) I$ has the modes of $S$, with"
-        r" $\sigma = \pi\theta + q - \pi$; full targets have $\lambda = q\theta$, hidden ones $\lambda = (q - \pi)(\theta - 1)$."
-        r" For i.i.d. masks $\eta_c = \lambda^2/(4\sigma)$ is, with full targets, $q\theta^2/(4(1 + q(\theta - 1)))$, which grows with"
-        r" $q$: to mask costs modes. With hidden targets it is $q(1-q)^2(\theta-1)^2/(4(1 + q(\theta - 1)))$, largest where"
-        r" $2(\theta - 1)q^2 + 3q = 1$: below $\frac13$ for modes with $\theta > 1$, between $\frac13$ and $\frac12$ for those with"
-        r" $\theta < 1$. Above $q = \frac12$ every mode loses. I.i.d. tokens ($S = I$) have $\Sigma_x = \Sigma_{yx} = \mathbb{E}\, D$"
-        r" with full targets and $\Sigma_{yx} = 0$ with hidden ones, under any mask."
+        r"Let tokens have unit variance, each be visible with probability $q$ and every two with probability $\pi$"
+        r" ($q^2$ for i.i.d. masks, $a(a-1)/(n(n-1))$ for $a$ random tokens of $n$). Then $\Sigma_x = \pi S + (q -"
+        r" \pi) I$ has the modes of $S$, with $\sigma = \pi\theta + q - \pi$; full targets have $\lambda = q\theta$,"
+        r" hidden ones $\lambda = (q - \pi)(\theta - 1)$. For i.i.d. masks $\eta_c = \lambda^2/(4\sigma)$ is, with"
+        r" full targets, $q\theta^2/(4(1 + q(\theta - 1)))$, which grows with $q$: to mask costs modes. With hidden"
+        r" targets it is $q(1-q)^2(\theta-1)^2/(4(1 + q(\theta - 1)))$, largest where $2(\theta - 1)q^2 + 3q = 1$:"
+        r" below $\frac13$ for modes with $\theta > 1$, between $\frac13$ and $\frac12$ for those with $\theta < 1$."
+        r" Above $q = \frac12$ every mode loses. I.i.d. tokens ($S = I$) have $\Sigma_x = \Sigma_{yx} = \mathbb{E}\,"
+        r" D$ with full targets and $\Sigma_{yx} = 0$ with hidden ones, under any mask."
     ),
     assumptions=(UNIT_VARIANCE, UNIT_VECTOR, DIFFERENT, MODE, HIDES, PARTLY, ALIVE),
     proof=(
@@ -105,7 +106,8 @@ MASKED_SPECTRUM = Theorem(
         ),
         Step(
             Equality(e.T * SEEN * f, pair * ENTRY),
-            r"Off it, $\mathbb{E}\, \mu\nu = \pi$, and $I$ has nothing there. So this is $\mathbb{E}[m m^{\top}] \circ S$.",
+            r"Off it, $\mathbb{E}\, \mu\nu = \pi$, and $I$ has nothing there. So this is $\mathbb{E}[m m^{\top}] \circ"
+            r" S$.",
             uses=("different",),
             conclusion=True,
         ),

@@ -85,17 +85,18 @@ MASK_SYMMETRY = Theorem(
     title="Masked views have a symmetric cross-covariance iff correlated tokens are equally often visible",
     chapter=7,
     statement=(
-        r"For either convention, $\Sigma_{yx} - \Sigma_{yx}^{\top} = S \bar D - \bar D S$ with the mean mask $\bar D = \mathbb{E}\,"
-        r" D$; its entry at two tokens is $(q_f - q_e) s_{ef}$. So $\Sigma_{yx}$ is symmetric iff correlated tokens are visible"
-        r" equally often, and for a covariance without zeros iff all are: i.i.d. masks and a block on a circle are, as every token"
-        r" is covered from equally many places; a block on a line is not, as its ends are covered less."
+        r"For either convention, $\Sigma_{yx} - \Sigma_{yx}^{\top} = S \bar D - \bar D S$ with the mean mask $\bar D ="
+        r" \mathbb{E}\, D$; its entry at two tokens is $(q_f - q_e) s_{ef}$. So $\Sigma_{yx}$ is symmetric iff"
+        r" correlated tokens are visible equally often, and for a covariance without zeros iff all are: i.i.d. masks"
+        r" and a block on a circle are, as every token is covered from equally many places; a block on a line is not,"
+        r" as its ends are covered less."
     ),
     assumptions=(TOKEN_E, TOKEN_F, EQUALLY_VISIBLE, CORRELATED),
     proof=(
         Step(
             Equality(HELD_OUT - HELD_OUT.T, tokens * mask - mask * tokens),
-            r"With hidden targets $\Sigma_{yx}$ is the mean of $(I - D) S D = S D - D S D$, and $D S D$ is symmetric; with full targets"
-            r" it is the mean of $S D$. The difference is linear in the mask.",
+            r"With hidden targets $\Sigma_{yx}$ is the mean of $(I - D) S D = S D - D S D$, and $D S D$ is symmetric;"
+            r" with full targets it is the mean of $S D$. The difference is linear in the mask.",
             conclusion=True,
         ),
         Step(
@@ -197,11 +198,11 @@ MASK_CONVENTIONS = Theorem(
     title="Predicting what is hidden is predicting everything, less what was seen",
     chapter=7,
     statement=(
-        r"With full targets the views have $\Sigma_{yx}$, with hidden ones $\Sigma_{yx} - \Sigma_x$, for every law of the mask, as"
-        r" $(I - D)u = u - x$. With $V = W$ the residual of the second with predictor $P$ is the residual of the first with"
-        r" predictor $P + I$: optimal predictors differ by the identity, the equilibria without decay lie in the same"
-        r" subspaces, and mode by mode $\lambda$ becomes $\lambda - \sigma$,"
-        r" $\rho$ becomes $\rho - 1$. What survives differs: a mode has the larger threshold $\lambda^2/(4\sigma)$ with hidden"
+        r"With full targets the views have $\Sigma_{yx}$, with hidden ones $\Sigma_{yx} - \Sigma_x$, for every law of"
+        r" the mask, as $(I - D)u = u - x$. With $V = W$ the residual of the second with predictor $P$ is the residual"
+        r" of the first with predictor $P + I$: optimal predictors differ by the identity, the equilibria without"
+        r" decay lie in the same subspaces, and mode by mode $\lambda$ becomes $\lambda - \sigma$, $\rho$ becomes"
+        r" $\rho - 1$. What survives differs: a mode has the larger threshold $\lambda^2/(4\sigma)$ with hidden"
         r" targets iff $\rho < \frac12$, and then it is anticorrelated there."
     ),
     assumptions=(ONE_ENCODER,),
@@ -228,14 +229,14 @@ MASK_CONVENTIONS = Theorem(
         ),
         Step(
             Equality(HIDDEN * Sigma_x.I, whole * Sigma_x.I - ONE),
-            r"And $\Sigma_{yx} \Sigma_x^{-1}$ changes by $I$: its left-invariant subspaces, where the equilibria without decay lie, are"
-            r" the same for both.",
+            r"And $\Sigma_{yx} \Sigma_x^{-1}$ changes by $I$: its left-invariant subspaces, where the equilibria"
+            r" without decay lie, are the same for both.",
             conclusion=True,
         ),
         Step(
             Implication(sp.Equivalent((cross - variance) ** 2 > cross**2, 2 * cross < variance), given=(variance > 0,)),
-            r"The threshold $\eta_c$ is the square of the cross-covariance over $4\sigma$, and $(\lambda - \sigma)^2 - \lambda^2 ="
-            r" \sigma(\sigma - 2\lambda)$.",
+            r"The threshold $\eta_c$ is the square of the cross-covariance over $4\sigma$, and $(\lambda - \sigma)^2 -"
+            r" \lambda^2 = \sigma(\sigma - 2\lambda)$.",
             conclusion=True,
         ),
         Step(
