@@ -164,6 +164,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "masked-block-exchangeable",
         "masked-blocks",
     ),
+    "masking.line": (
+        "masked-line",
+        "masked-long-sequence",
+    ),
     "masking.exchangeability": (
         "regression-above-one",
         "spectral-two-covariances",

@@ -93,8 +93,10 @@ MASKED_SPECTRUM = Theorem(
         r" full targets, $q\theta^2/(4(1 + q(\theta - 1)))$, which grows with $q$: to mask costs modes. With hidden"
         r" targets it is $q(1-q)^2(\theta-1)^2/(4(1 + q(\theta - 1)))$, largest where $2(\theta - 1)q^2 + 3q = 1$:"
         r" below $\frac13$ for modes with $\theta > 1$, between $\frac13$ and $\frac12$ for those with $\theta < 1$."
-        r" Above $q = \frac12$ every mode loses. I.i.d. tokens ($S = I$) have $\Sigma_x = \Sigma_{yx} = \mathbb{E}\,"
-        r" D$ with full targets and $\Sigma_{yx} = 0$ with hidden ones, under any mask."
+        r" Above $q = \frac12$ every mode loses. Anticorrelated with hidden targets are the modes with $\theta < 1$:"
+        r" all but one for tokens of one positive correlation, one alone for tokens of one negative correlation."
+        r" I.i.d. tokens ($S = I$) have $\Sigma_x = \Sigma_{yx} = \mathbb{E}\, D$ with full targets and $\Sigma_{yx} ="
+        r" 0$ with hidden ones, under any mask."
     ),
     assumptions=(UNIT_VARIANCE, UNIT_VECTOR, DIFFERENT, MODE, HIDES, PARTLY, ALIVE),
     proof=(
