@@ -26,8 +26,11 @@ POSITIVE = (root > 0, variance > 0)
 START: Any = sp.exp(y) + y
 
 
+omega_of: Any = WrightOmega  # a class of functions is not callable to the type checker
+
+
 def _wright(rate: Any = RATE, start: Any = START) -> Any:
-    return LIMIT / (1 + WrightOmega(start - rate * time))
+    return LIMIT / (1 + omega_of(start - rate * time))
 
 
 def _lambert(branch: Any, start: Any, rate: Any = RATE) -> Any:
@@ -38,10 +41,11 @@ UPPER, LOWER = sp.exp(y) - 1, -1 - sp.exp(y)
 CLOCK = variance / cross**2 * (u0 - u + sp.log(u0**2 / u**2) / 2)
 FADING = w0 / sp.sqrt(1 + 2 * alpha * variance * w0**2 * time)
 
+unequal: Any = sp.Ne
 BELOW = Assumption(
     "below",
     r"the start lies between zero and the equilibrium, $0 < w/w_* < 1$",
-    Inequality(sp.And(sp.Ne(w, 0), root * variance * w * cross > (root * variance * w) ** 2)),
+    Inequality(sp.And(unequal(w, 0), root * variance * w * cross > (root * variance * w) ** 2)),
 )
 
 

@@ -205,7 +205,8 @@ ISOLOSS = Theorem(
 )
 
 GAP = sp.exp(y) - 1  # u₀ = 1/s₀ − 1 > −1
-LAMBERT = 1 / (1 + LambertUpper(GAP * sp.exp(GAP - 2 * time)))
+upper: Any = LambertUpper
+LAMBERT = 1 / (1 + upper(GAP * sp.exp(GAP - 2 * time)))
 
 
 def _unit(rng: random.Random, size: int) -> Instance:
@@ -241,7 +242,7 @@ DIRECTCOPY = Theorem(
             "slower",
             "constant",
             r"write $e^{u_0 - t}$",
-            SolvesODE(1 / (1 + LambertUpper(GAP * sp.exp(GAP - time))), s, time, 2 * s**2 * (1 - s), sp.exp(-y)),
+            SolvesODE(1 / (1 + upper(GAP * sp.exp(GAP - time))), s, time, 2 * s**2 * (1 - s), sp.exp(-y)),
         ),
         FalseSibling(
             "first-power",
