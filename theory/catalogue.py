@@ -39,6 +39,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "directpred-entry",
         "no-predictor-entry",
     ),
+    "implicit_uniformity.further": ("sigreg-entry", "cosine-entry"),
     "implicit_uniformity.learnt": (
         "learnt-predictor-entry",
         "preconditioned-origin",
