@@ -148,8 +148,10 @@ COSINE = Theorem(
     statement=(
         r"Let $L = -\cos(P z, \operatorname{sg} \bar z)$ with a symmetric predictor. With $a = \lVert P z \rVert^2$ and $b = (P z)^{\top}"
         r" \bar z$ its force is a positive multiple of $P\bar z/b - P^2 z/a$; for $\bar z = z$ of $F = a P z - b P^2 z$, $a = z^{\top}"
-        r" P^2 z$, $b = z^{\top} P z$ [@halvagal2023]. It is orthogonal to $z$: no embedding changes its length, so that this is no"
-        r" force of the dictionary, whose residuals change it. In an eigenmode it points outward iff $\lambda_m < a/b$, the weighted mean of the eigenvalues:"
+        r" P^2 z$, $b = z^{\top} P z$ [@halvagal2023]. It is orthogonal to"
+        r" $z$: no embedding changes its length, so that this is no"
+        r" force of the dictionary, whose residuals change it."
+        r" In an eigenmode it points outward iff $\lambda_m < a/b$, the weighted mean of the eigenvalues:"
         r" they are made equal, at no particular value. Without the factor $P$ (IsoLoss) the length grows by $\frac12 \lVert z"
         r" (Pz)^{\top} - Pz\, z^{\top} \rVert^2$, zero only for equal eigenvalues."
     ),
