@@ -105,10 +105,15 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "escape-time",
     ),
     "collapse.hybrids": (
+        "hybrid-balance",
         "hybrid-equilibria",
-        "repel-threshold",
-        "hybrid-stability",
     ),
+    "collapse.hybrid_stability": ("hybrid-stability",),
+    "collapse.hybrid_thresholds": (
+        "repel-threshold",
+        "hybrid-bifurcation",
+    ),
+    "collapse.hybrid_rescue": ("rescue-threshold",),
     "collapse.hybrid_terms": (
         "spectral-hybrid",
         "vicreg-hinge-hybrid",
