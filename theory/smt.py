@@ -23,52 +23,52 @@ class NotPolynomialError(ValueError):
     """A formula contains something other than polynomials in real letters, comparisons and connectives."""
 
 
-def _term(node: Any) -> Any:
+def _term(node: Any, within: Any) -> Any:
     match node:
         case sp.Rational():
-            return z3.RealVal(f"{node.p}/{node.q}")
+            return z3.RealVal(f"{node.p}/{node.q}", within)
         case sp.Symbol():
-            return z3.Real(str(node))
+            return z3.Real(str(node), within)
         case sp.Add():
-            return reduce(lambda a, b: a + b, [_term(part) for part in node.args])
+            return reduce(lambda a, b: a + b, [_term(part, within) for part in node.args])
         case sp.Mul():
-            return reduce(lambda a, b: a * b, [_term(part) for part in node.args])
+            return reduce(lambda a, b: a * b, [_term(part, within) for part in node.args])
         case sp.Pow() if node.exp.is_Integer and int(node.exp) > 0:
-            base = _term(node.base)
+            base = _term(node.base, within)
             return reduce(lambda a, b: a * b, [base] * int(node.exp))
         case _:
             raise NotPolynomialError(f"{node}: multiply out quotients and name radicals before asking z3")
 
 
-def formula(node: Any) -> Any:
-    """Translate a SymPy comparison or connective of polynomials to z3. Raises ``NotPolynomialError``."""
+def formula(node: Any, within: Any) -> Any:
+    """Translate a SymPy comparison or connective of polynomials to a context of z3. Raises ``NotPolynomialError``."""
     match node:
         case sp.logic.boolalg.BooleanTrue():
-            return z3.BoolVal(True)
+            return z3.BoolVal(True, within)
         case sp.logic.boolalg.BooleanFalse():
-            return z3.BoolVal(False)
+            return z3.BoolVal(False, within)
         case sp.Equality():
-            return _term(node.lhs) == _term(node.rhs)
+            return _term(node.lhs, within) == _term(node.rhs, within)
         case sp.Unequality():
-            return _term(node.lhs) != _term(node.rhs)
+            return _term(node.lhs, within) != _term(node.rhs, within)
         case sp.StrictGreaterThan():
-            return _term(node.lhs) > _term(node.rhs)
+            return _term(node.lhs, within) > _term(node.rhs, within)
         case sp.GreaterThan():
-            return _term(node.lhs) >= _term(node.rhs)
+            return _term(node.lhs, within) >= _term(node.rhs, within)
         case sp.StrictLessThan():
-            return _term(node.lhs) < _term(node.rhs)
+            return _term(node.lhs, within) < _term(node.rhs, within)
         case sp.LessThan():
-            return _term(node.lhs) <= _term(node.rhs)
+            return _term(node.lhs, within) <= _term(node.rhs, within)
         case sp.And():
-            return z3.And(*map(formula, node.args))
+            return z3.And(*(formula(part, within) for part in node.args))
         case sp.Or():
-            return z3.Or(*map(formula, node.args))
+            return z3.Or(*(formula(part, within) for part in node.args))
         case sp.Not():
-            return z3.Not(formula(node.args[0]))
+            return z3.Not(formula(node.args[0], within))
         case sp.Implies():
-            return z3.Implies(formula(node.args[0]), formula(node.args[1]))
+            return z3.Implies(formula(node.args[0], within), formula(node.args[1], within))
         case sp.Equivalent():
-            first, *others = map(formula, node.args)
+            first, *others = (formula(part, within) for part in node.args)
             return z3.And(*(first == other for other in others))
         case _:
             raise NotPolynomialError(f"{node} is not a comparison of polynomials")
@@ -82,8 +82,8 @@ class Answer:
     model: str = ""
 
 
-def _solver(formulas: Sequence[Any]) -> Any:
-    solver = z3.Solver(ctx=None)
+def _solver(formulas: Sequence[Any], within: Any) -> Any:
+    solver = z3.Solver(ctx=within)
     solver.set("rlimit", RESOURCES)
     solver.set("random_seed", 0)
     solver.add(*formulas)
@@ -104,13 +104,15 @@ def decide(hypotheses: Sequence[Any], conclusion: Any) -> Answer:
     letters: set[Any] = set().union(*(sp.sympify(f).free_symbols for f in (*hypotheses, conclusion)))
     if len({str(letter) for letter in letters}) < len(letters):
         raise NotPolynomialError(f"two of {sorted(map(str, letters))} share a name")
-    given = [formula(h) for h in hypotheses]
-    satisfiable = _solver(given).check()
+    # A context of its own: what z3 answers must not depend on what it was asked before.
+    within = z3.Context()
+    given = [formula(h, within) for h in hypotheses]
+    satisfiable = _solver(given, within).check()
     if satisfiable == z3.unsat:
         return Answer("vacuous", "the hypotheses contradict each other")
     if satisfiable != z3.sat:
         return Answer("unknown", "z3 could not tell whether the hypotheses can hold")
-    solver = _solver([*given, z3.Not(formula(conclusion))])
+    solver = _solver([*given, z3.Not(formula(conclusion, within))], within)
     outcome = solver.check()
     if outcome == z3.unsat:
         return Answer("proved")

@@ -32,8 +32,14 @@ def test_verify_proves_everything_and_refuses_every_sibling(findings: dict[str, 
     } < set(names)
     assert {"balance", "gram-conservation", "exact-discrete-drift"} < set(names)
     for theorem in findings["theorems"]:
-        assert theorem["verdict"] in {"proved", "proved-with-citations"}
-        assert ("cited" in {s["method"] for s in theorem["steps"]}) == (theorem["verdict"] == "proved-with-citations")
+        belief = theorem["kind"] == "belief"
+        assert theorem["verdict"] in ({"refuted"} if belief else {"proved", "proved-with-citations"})
+        assert all(s["outcome"] == "proved" for s in theorem["steps"])
+        if not belief:
+            cited = "cited" in {s["method"] for s in theorem["steps"]}
+            assert cited == (theorem["verdict"] == "proved-with-citations")
+        assert bool(theorem["said"]) == belief
+        assert all(s["refuted"] and s["counterexample"] for s in theorem["said"])
         assert len(theorem["siblings"]) >= 2
         assert all(s["refused"] and s["counterexample"] for s in theorem["siblings"])
         assert {n["assumption"] for n in theorem["necessity"]} == set(theorem["assumptions"])
