@@ -97,6 +97,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "matrix-threshold",
     ),
     "collapse.off_balance": ("off-balance-basin",),
+    "collapse.decayed_descent": ("decayed-mode-descends",),
     "collapse.ema_basin": (
         "ema-stability",
         "ema-basin",
@@ -117,10 +118,13 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "collapse.hybrid_rescue": ("rescue-threshold",),
     "collapse.hybrid_terms": (
         "spectral-hybrid",
-        "vicreg-hinge-hybrid",
         "log-det-hybrid",
-        "sigreg-hybrid",
     ),
+    "collapse.hybrid_hinge": (
+        "vicreg-hinge-hybrid",
+        "c-jepa-weights",
+    ),
+    "collapse.hybrid_sigreg": ("sigreg-hybrid",),
     "collapse.blindness": (
         "sign-blindness",
         "phase-blindness",
