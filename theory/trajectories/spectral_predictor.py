@@ -11,9 +11,9 @@ from jepalign.theory.proof import Assumption, FalseSibling, Inequality, Source, 
 from jepalign.theory.setting import Draw, cross, eta, p, s, variance, w
 from jepalign.theory.special import LambertUpper
 
-exponent, time, start, y = sp.symbols("a t p_0 y", real=True)
-SET = sp.log(p) - exponent * sp.log(s)
-"""Zero where p = s^a."""
+exponent, time, start, y, factor = sp.symbols("a t p_0 y c", real=True)
+SET = sp.log(p) - exponent * sp.log(s) - sp.log(factor)
+"""Zero where p = c s^a."""
 
 BYOL = 2 * s * (p * (cross - variance * p) - eta)
 RESIDUAL = 2 * s * (cross - variance * p - eta)
@@ -23,10 +23,11 @@ MODE = p * (p * (cross - variance * p) - eta)
 def _set(rng: random.Random, size: int) -> Instance:
     """Draw integer powers, so that everything is rational."""
     draw = Draw(rng)
-    power, value = rng.randint(1, 3), draw.positive()
+    power, value, scale = rng.randint(1, 3), draw.positive(), draw.positive()
     scalars = {
         exponent: power,
-        p: value**power,
+        factor: scale,
+        p: scale * value**power,
         cross: draw.number(),
         variance: draw.positive(),
         eta: draw.positive(),
@@ -43,6 +44,7 @@ def _set(rng: random.Random, size: int) -> Instance:
 
 _ONE: dict[Any, Any] = {
     exponent: 1,
+    factor: 1,
     p: 2,
     cross: 3,
     variance: 1,
@@ -59,10 +61,11 @@ CLOCK = Theorem(
     title="DirectPred, DirectCopy and all powers between are one mode in different clocks",
     chapter=5,
     statement=(
-        r"Let the predictor be set from the embedding covariance, $p = s^a$ with $s = \sigma w^2$ (DirectPred $a = \frac12$"
-        r" [@tian2021], DirectCopy $a = 1$ [@wang2021]). Then $\dot p = 2a\, p [p(\lambda - \sigma p) - \eta]$: the balanced mode in a"
-        r" clock that runs $2a$ times as fast. Equilibria, the critical weight decay $\lambda^2/(4\sigma)$ and the basin $p > p_{-}$"
-        r" do not depend on $a$."
+        r"Let the predictor be set from the embedding covariance, $p = c s^a$ with $s = \sigma w^2$ and any constant $c > 0$"
+        r" (DirectPred $a = \frac12$ [@tian2021], DirectCopy $a = 1$ [@wang2021]; $c$ absorbs every normalisation). Then $\dot p = 2a\,"
+        r" p [p(\lambda - \sigma p) - \eta]$: the balanced mode in a clock that runs $2a$ times as fast. Equilibria, the critical weight"
+        r" decay $\lambda^2/(4\sigma)$ and the basin $p > p_{-}$ depend on neither $a$ nor $c$; of the variance they ask $s >"
+        r" (p_{-}/c)^{1/a}$."
     ),
     assumptions=(),
     proof=(
@@ -77,7 +80,7 @@ CLOCK = Theorem(
         ),
         Step(
             ModeRate(SET, {p: 2 * exponent * MODE, s: BYOL}, sp.S.Zero, with_flow=True),
-            r"If $p$ moves by this equation and $s$ by the encoder's, $p = s^a$ stays true: $\dot p/p = a \dot s/s$.",
+            r"If $p$ moves by this equation and $s$ by the encoder's, $p = c s^a$ stays true: $\dot p/p = a \dot s/s$.",
             conclusion=True,
         ),
         Step(
@@ -126,12 +129,16 @@ CLOCK = Theorem(
 
 LIMIT = (cross - eta) / variance
 LOGISTIC = LIMIT / (1 + (LIMIT / start - 1) * sp.exp(-2 * exponent * (cross - eta) * time))
-SURVIVES = Assumption("survives", r"$\lambda > \eta$ and the start is positive", Inequality(sp.And(cross > eta, p > 0)))
+AT_BALANCE = start / (1 + 2 * exponent * variance * start * time)
+POSITIVE = Assumption("positive", r"the mode has variance, so that $p = c s^a > 0$", Inequality(p > 0))
+VELOCITY = 2 * exponent * p * (cross - eta - variance * p)
 
 
 def _iso(rng: random.Random, size: int) -> Instance:
-    instance = _set(rng, size)
-    return instance.with_(scalars={cross: instance.scalars[eta] + Draw(rng).positive()})
+    """Draw modes that survive and modes that do not, by turns."""
+    instance, margin = _set(rng, size), Draw(rng).positive()
+    decay = instance.scalars[eta]
+    return instance.with_(scalars={cross: decay + margin if size % 2 else decay - margin})
 
 
 ISOLOSS = Theorem(
@@ -139,12 +146,12 @@ ISOLOSS = Theorem(
     title="In residual form a set predictor is logistic, and weight decay only lowers its level",
     chapter=5,
     statement=(
-        r"In the residual form (IsoLoss, [@halvagal2023]) $\dot s = 2s(\lambda - \sigma p - \eta)$, so that $p = s^a$ is logistic:"
-        r" $\dot p = 2a\, p(\lambda - \eta - \sigma p)$, $p(t) = p_\infty/[1 + (p_\infty/p_0 - 1) e^{-2a(\lambda - \eta)t}]$ with"
-        r" $p_\infty = \rho - \eta/\sigma$. A mode survives iff $\lambda > \eta$, from every start: no threshold in $p$, unlike the"
-        r" BYOL form."
+        r"In the residual form (IsoLoss, [@halvagal2023]) $\dot s = 2s(\lambda - \sigma p - \eta)$, so that $p = c s^a$ is logistic:"
+        r" $\dot p = 2a\, p(\lambda - \eta - \sigma p)$, for $\lambda \ne \eta$ $p(t) = p_\infty/[1 + (p_\infty/p_0 - 1) e^{-2a(\lambda"
+        r" - \eta)t}]$ with $p_\infty = \rho - \eta/\sigma$. A mode survives iff $\lambda > \eta$, from every start: no threshold in"
+        r" $p$, unlike the BYOL form. At $\lambda = \eta$ it dies like $p_0/(1 + 2a\sigma p_0 t)$."
     ),
-    assumptions=(SURVIVES,),
+    assumptions=(POSITIVE,),
     proof=(
         Step(
             ModeRate(SET, {p: 2 * exponent * p * (cross - eta - variance * p), s: RESIDUAL}, sp.S.Zero, with_flow=True),
@@ -157,12 +164,23 @@ ISOLOSS = Theorem(
             conclusion=True,
         ),
         Step(
+            SolvesODE(AT_BALANCE, p, time, -2 * exponent * variance * p**2, start),
+            r"The borderline $\lambda = \eta$.",
+            conclusion=True,
+        ),
+        Step(
             Implication(
-                sp.Equivalent(2 * exponent * p * (cross - eta - variance * p) > 0, variance * p < cross - eta),
+                sp.Equivalent(VELOCITY > 0, variance * p < cross - eta),
                 given=(exponent > 0, variance > 0),
             ),
-            r"From every positive start $p$ moves towards $p_\infty > 0$.",
-            uses=("survives",),
+            r"From every positive start $p$ moves towards $p_\infty$,",
+            uses=("positive",),
+            conclusion=True,
+        ),
+        Step(
+            Implication(VELOCITY < 0, given=(exponent > 0, variance > 0, cross <= eta)),
+            r"which is positive iff $\lambda > \eta$; otherwise $p$ only falls.",
+            uses=("positive",),
             conclusion=True,
         ),
     ),
@@ -192,7 +210,7 @@ ISOLOSS = Theorem(
             ModeRate(SET, {p: exponent * p * (cross - eta - variance * p), s: RESIDUAL}, sp.S.Zero, with_flow=True),
         ),
     ),
-    witnesses=(Witness("survives", Instance({}, {}, {**_ONE, p: -2})),),
+    witnesses=(Witness("positive", Instance({}, {}, {**_ONE, p: -2})),),
     instances=_iso,
     sources=(Source("halvagal2023", "", "IsoLoss"), Source("ours", "", "closed form with decay")),
     belief="IsoLoss is DirectPred with a different learning rate.",
