@@ -97,6 +97,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "matrix-threshold",
     ),
     "collapse.off_balance": ("off-balance-basin",),
+    "collapse.off_balance_target": ("off-balance-target",),
     "collapse.decayed_descent": ("decayed-mode-descends",),
     "collapse.ema_basin": (
         "ema-stability",
