@@ -111,7 +111,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "hybrid-balance",
         "hybrid-equilibria",
     ),
-    "collapse.hybrid_stability": ("hybrid-stability",),
+    "collapse.hybrid_stability": (
+        "hybrid-stability",
+        "hybrid-comes-to-rest",
+    ),
     "collapse.hybrid_thresholds": (
         "repel-threshold",
         "hybrid-bifurcation",

@@ -346,5 +346,13 @@ LITERATURE: dict[str, Paper] = {
             "ICLR",
             "arXiv:1412.6980",
         ),
+        Paper(
+            "perko2001",
+            "L. Perko",
+            2001,
+            "Differential equations and dynamical systems",
+            "Springer, third edition",
+            "doi:10.1007/978-1-4613-0003-8",
+        ),
     )
 }

@@ -1,11 +1,11 @@
-"""Which equilibria of a hybrid mode are stable (4.6)."""
+"""Which equilibria of a hybrid mode are stable, and that every mode ends at one (4.6)."""
 
 import random
 from typing import Any
 
 import sympy as sp
 
-from jepalign.theory.claims import Implication, ScalarIdentity
+from jepalign.theory.claims import Cited, Implication, ScalarIdentity
 from jepalign.theory.collapse.hybrids import (
     FLOW,
     PREDICTOR_AT_REST,
@@ -18,7 +18,7 @@ from jepalign.theory.collapse.hybrids import (
 )
 from jepalign.theory.exact import Instance
 from jepalign.theory.proof import Assumption, Equation, FalseSibling, Inequality, Source, Step, Theorem, Witness
-from jepalign.theory.setting import alpha, cross, eta, p, variance, w
+from jepalign.theory.setting import Draw, alpha, cross, eta, p, variance, w
 
 moving, base = sp.symbols("u w_0", real=True)
 NEEDED = eta - RESTING * (cross - variance * RESTING)  # γφ at rest
@@ -128,4 +128,126 @@ HYBRID_STABILITY = Theorem(
     ),
 )
 
-THEOREMS = (HYBRID_STABILITY,)
+# -- no oscillations ------------------------------------------------------------------------------------------------------
+
+power, edge = sp.symbols("m M", real=True)
+_DENSITY: Any = _FIELD / moving
+DIVERGENCE: Any = (sp.diff(_DENSITY[0], moving) + sp.diff(_DENSITY[1], p)).subs(moving, w)
+BALANCE_NUMERATOR = alpha * w**2 - p**2
+LIMITED = Assumption(
+    "limited-power",
+    r"the explicit force has limited power, $\gamma\varphi(\sigma w^2) w^2 \le m$ (as every decreasing force has that vanishes at"
+    r" some variance, and the log-determinant)",
+    Inequality(gamma * force * w**2 <= power),
+)
+
+
+def _moving(rng: random.Random, size: int) -> Instance:
+    """Draw a mode anywhere, more often with an imbalance beyond m/η than not."""
+    draw = Draw(rng)
+    values = dict(hybrid_mode(rng, size).scalars)
+    limit = values[gamma] * values[force] * values[w] ** 2 + (draw.positive() if size == 2 else 0)
+    # With η large enough the imbalance exceeds m/η if w² > p²/α.
+    values[p] = 0 * values[p] if size == 1 else draw.number()
+    values[eta] = limit / values[w] ** 2 + draw.positive()
+    extra = {power: limit, edge: max(0, values[cross] / values[variance]) + draw.positive()}
+    return Instance({}, {}, {**values, **extra})
+
+
+HYBRID_REST = Theorem(
+    name="hybrid-comes-to-rest",
+    title="A hybrid with a weakening force does not oscillate: beyond the rescuing weight every mode is rescued",
+    chapter=4,
+    statement=(
+        r"Let $\varphi$ be smooth and decreasing with $\gamma\varphi(\sigma w^2) w^2 \le m$, and $\gamma \ge 0$. In $w > 0$ the flow of a"
+        r" hybrid, divided by $w$, has a negative divergence: there is neither a cycle nor a loop of connecting trajectories. The"
+        r" imbalance cannot grow beyond $m/\eta$, nor $p$ leave the interval that reaches from $0$ and $\rho$ to its start. So every"
+        r" mode comes to rest, balanced or not at the start (where equilibria are isolated); and where only one stable state is left,"
+        r" beyond $\gamma_{\mathrm{rescue}}$, every mode with $w \ne 0$ ends there, however small. (The origin is then a saddle whose"
+        r" stable set is $w = 0$.)"
+    ),
+    assumptions=(DECREASING, LIMITED),
+    proof=(
+        Step(
+            ScalarIdentity(DIVERGENCE, TRACE / w),
+            r"The divergence of $(\dot w, \dot p)/w$. The factor $1/w$ removes the encoder's own rate, which has either sign; what is"
+            r" left is the trace at an equilibrium, everywhere.",
+            conclusion=True,
+        ),
+        Step(
+            Implication(TRACE < 0, given=(alpha > 0, variance > 0, eta > 0, gamma >= 0)),
+            "No term is positive.",
+            uses=("decreasing",),
+            conclusion=True,
+        ),
+        Step(
+            Implication(
+                -eta * BALANCE_NUMERATOR + alpha * gamma * force * w**2 <= 0,
+                given=(alpha > 0, eta * BALANCE_NUMERATOR >= alpha * power),
+            ),
+            r"Where the imbalance is at least $m/\eta$ its rate, here times $\alpha/2$, is not positive: so with $p$ also $w$ is"
+            r" bounded.",
+            uses=("limited-power",),
+            conclusion=True,
+        ),
+        Step(
+            Implication(
+                alpha * w**2 * (cross - variance * edge) - eta * edge <= 0,
+                given=(edge >= 0, variance * edge >= cross, alpha > 0, eta > 0),
+            ),
+            r"At $p = M \ge \max(0, \rho)$ the predictor does not grow; by the symmetry $(p, \lambda) \to (-p, -\lambda)$ it does not"
+            r" fall at a $p \le \min(0, \rho)$.",
+            conclusion=True,
+        ),
+        Step(
+            Cited(
+                r"\operatorname{div}(B f) < 0 \text{ on a simply connected region of the plane} \;\Longrightarrow\; \text{no cycle of }"
+                r" \dot x = f(x) \text{ lies in it; bounded trajectories approach an equilibrium, a cycle or a graphic}",
+                "perko2001",
+            ),
+            r"Dulac's criterion and Poincaré-Bendixson [@perko2001, Sections 3.7 and 3.9]; Green's theorem excludes graphics as it"
+            r" excludes cycles. None passes through the origin, whose stable set is either $w = 0$ or all that is near.",
+        ),
+    ),
+    siblings=(
+        FalseSibling(
+            "any-force",
+            "omission",
+            "claim it for every force",
+            Implication(TRACE < 0, given=(alpha > 0, variance > 0, eta > 0, gamma >= 0)),
+        ),
+        FalseSibling(
+            "without-the-factor",
+            "exchange",
+            r"claim the divergence of the flow itself, times $1/w$",
+            ScalarIdentity((JACOBIAN.trace()) / w, TRACE / w),
+        ),
+        FalseSibling(
+            "half-the-power",
+            "constant",
+            r"claim that the imbalance does not grow beyond $m/(2\eta)$",
+            Implication(
+                -eta * BALANCE_NUMERATOR + alpha * gamma * force * w**2 <= 0,
+                given=(alpha > 0, 2 * eta * BALANCE_NUMERATOR >= alpha * power),
+            ),
+            uses=("limited-power",),
+        ),
+    ),
+    witnesses=(
+        Witness("decreasing", one_mode(slope=2).with_(scalars={power: 1, edge: 2})),
+        Witness("limited-power", one_mode(p=0, gamma=2).with_(scalars={power: 1, edge: 2})),
+    ),
+    instances=_moving,
+    sources=(Source("ours"), Source("perko2001", "Sections 3.7 and 3.9", "no cycles, and what is left then")),
+    belief="Two forces that pull a mode to two different sizes can keep it oscillating.",
+    example=(
+        "import numpy as np\n"
+        "from jepalign.linear_models.flow import integrate\n"
+        "f = lambda s: {'w': (s['p'] * (0.8 - s['p']) - 0.1 + 0.11 * (1 - s['w']**2)) * s['w'],\n"
+        "    'p': s['w']**2 * (0.8 - s['p']) - 0.1 * s['p']}\n"
+        "end = integrate(f, {'w': np.array([1e-3, 0.3, 3.0]), 'p': np.array([-1.0, 0.0, 2.0])}, [0.0, 1500.0]).states['w'][-1]\n"
+        "assert np.ptp(end) < 1e-6 and end[0] > 0.8"
+    ),
+)
+
+THEOREMS = (HYBRID_STABILITY, HYBRID_REST)
