@@ -68,6 +68,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "ema-friction",
         "ema-metric",
     ),
+    "implicit_uniformity.decay": ("decay-potential",),
     "implicit_uniformity.lyapunov": ("symmetric-predictor-lyapunov",),
     "conservation.balance": (
         "balance",
