@@ -6,7 +6,7 @@ from typing import Any
 import sympy as sp
 
 from jepalign.theory.claims import Implication, ScalarIdentity
-from jepalign.theory.collapse.hybrids import ratio
+from jepalign.theory.collapse.hybrids import gamma, ratio
 from jepalign.theory.exact import Instance, rational
 from jepalign.theory.proof import Assumption, FalseSibling, Inequality, Source, Step, Theorem, Witness
 from jepalign.theory.setting import Draw, eta
@@ -14,99 +14,99 @@ from jepalign.theory.setting import Draw, eta
 equation: Any = sp.Eq  # SymPy's annotations do not let And take what Eq returns
 
 at = sp.Symbol("X", real=True)
-X_a, X_b, phi_a, phi_b, gamma_a, gamma_b, gamma_one = sp.symbols(
-    r"X_a X_b \varphi_a \varphi_b \Gamma_a \Gamma_b \Gamma_1", real=True
-)
-"""Two points of the curve: X, φ and Γ at each; Γ at X = 1."""
+X_a, X_b, phi_a, phi_b, v_a, v_b, v_one = sp.symbols(r"X_a X_b \varphi_a \varphi_b v_a v_b v_1", real=True)
+"""Two places of the mode: X, φ, and the encoder's relative velocity there with its predictor at rest; that at X = 1."""
 
 
-def _needed(at: Any) -> Any:
-    return (1 + at) ** 2 - ratio * at
+def _velocity(place: Any, explicit: Any) -> Any:
+    """Return (1 + X)² times the relative velocity γφ − η[1 − κX/(1+X)²]."""
+    return gamma * explicit * (1 + place) ** 2 - eta * ((1 + place) ** 2 - ratio * place)
 
 
-_CURVE = (
+_PLACES = (
     eta > 0,
     ratio > 0,
     X_b > X_a,
-    phi_a > 0,
-    equation(gamma_a * phi_a * (1 + X_a) ** 2, eta * _needed(X_a)),
-    equation(gamma_b * phi_b * (1 + X_b) ** 2, eta * _needed(X_b)),
+    equation(v_a * (1 + X_a) ** 2, _velocity(X_a, phi_a)),
+    equation(v_b * (1 + X_b) ** 2, _velocity(X_b, phi_b)),
 )
-_MIDDLE = (eta > 0, ratio >= 4, phi_a > 0, equation(4 * gamma_one * phi_a, eta * _needed(1)))
+_MIDDLE = (eta > 0, gamma * phi_a > 0, equation(4 * v_one, _velocity(1, phi_a)))
 
-STILL_REPELS = Assumption(
-    "still-repels", r"the explicit force repels at the second point, $\varphi_b > 0$", Inequality(phi_b > 0)
-)
 WEAKENS = Assumption(
-    "weakens", r"it has not become stronger there, $\varphi_b \le \varphi_a$", Inequality(phi_b <= phi_a)
+    "weakens",
+    r"the explicit force is not stronger at the larger place, $\varphi_b \le \varphi_a$",
+    Inequality(phi_b <= phi_a),
 )
-HALF = Assumption("beyond-half", r"at the first point $X_a \ge 1$, which is $p \ge \rho/2$", Inequality(X_a >= 1))
-WEIGHT = Assumption(
-    "weight-not-negative", r"the weight there is not negative, $\Gamma_a \ge 0$", Inequality(gamma_a >= 0)
-)
+HALF = Assumption("beyond-half", r"the smaller place is at $X_a \ge 1$, which is $p \ge \rho/2$", Inequality(X_a >= 1))
+WEIGHT = Assumption("weight-not-negative", r"the weight is not negative, $\gamma \ge 0$", Inequality(gamma >= 0))
 
 
-def _two_points(eta_: Any, kappa_: Any, places: tuple[Any, Any], forces: tuple[Any, Any]) -> Instance:
-    """Return the instance with these values, and the curve at both points and at X = 1."""
-    decay, strength = rational(eta_), rational(kappa_)
-
-    def curve(x: Any, phi: Any) -> Any:
-        return decay * (1 - strength * x / (1 + x) ** 2) / phi
-
+def _two_places(numbers: tuple[Any, Any, Any], places: tuple[Any, Any], forces: tuple[Any, Any]) -> Instance:
+    """Return the instance with these η, κ, γ, the velocities at both places, and that at X = 1."""
+    decay, strength, weight = map(rational, numbers)
     first, second, strong, weak = map(rational, (*places, *forces))
+
+    def velocity(x: Any, phi: Any) -> Any:
+        return weight * phi - decay * (1 - strength * x / (1 + x) ** 2)
+
     scalars: dict[Any, Any] = {
         eta: decay,
         ratio: strength,
+        gamma: weight,
         X_a: first,
         X_b: second,
         phi_a: strong,
         phi_b: weak,
-        gamma_a: curve(first, strong),
-        gamma_b: curve(second, weak),
-        gamma_one: curve(rational(1), strong),
+        v_a: velocity(first, strong),
+        v_b: velocity(second, weak),
+        v_one: velocity(rational(1), strong),
         at: sp.Rational(2, 5),
     }
     return Instance({}, {}, scalars)
 
 
-def _rising(rng: random.Random, size: int) -> Instance:
+def _beyond(rng: random.Random, size: int) -> Instance:
+    """Draw places beyond one; the force repels, or attracts at the second or at both, by turns."""
     draw = Draw(rng)
-    first, weak = 1 + 2 * draw.positive() * (size - 1), draw.positive()
-    # κ ≤ (1 + X)²/X keeps Γ_a ≥ 0; it is 4 at X = 1.
-    strength = 4 + ((1 + first) ** 2 / first - 4) / (1 + draw.positive())
-    return _two_points(draw.positive(), strength, (first, first + draw.positive()), (weak + draw.positive(), weak))
+    first, weak = 1 + 2 * draw.positive() * (size - 1), draw.number()
+    numbers = (draw.positive(), draw.positive() + (4 if size % 2 else 0), draw.positive())
+    strong = abs(weak) + draw.positive() if size % 2 else weak + draw.positive()
+    return _two_places(numbers, (first, first + draw.positive()), (strong, weak))
 
 
 BUMP: Any = (1 - 4 * at / (1 + at) ** 2) * (1 + 36 * at**2)
 
 RESCUE_THRESHOLD = Theorem(
     name="rescue-threshold",
-    title="From half the regression coefficient on a hybrid has no folds: what rescues a mode is a maximum before that",
+    title="From half the regression coefficient on a hybrid has one state: what rescues a mode is a maximum before that",
     chapter=4,
     statement=(
-        r"Let $\varphi$ be decreasing, and positive up to $X = 1$ (for a target variance of one: $\eta < \alpha$). From $X = 1$ on,"
-        r" which is $p = \rho/2$ and the place of the saddle-node without explicit term,"
-        r" $\Gamma$ rises wherever it is not negative and the force repels: each such state is stable, and a weight has at most one of"
-        r" them. So $\Gamma$ can fall only at $X < 1$, and beyond $\gamma_{\mathrm{rescue}}$, the largest value from which $\Gamma$ ever"
-        r" falls, but at least $\gamma_{\mathrm{repel}}$, one stable state is left. If $\kappa \ge 4$, that is $\eta \le \eta_c$, then"
-        r" $\Gamma \le 0$ at $X = 1$ and $\gamma_{\mathrm{rescue}} = \max_{X \le 1} \Gamma$: beyond it all that is stable has $p >"
-        r" \rho/2$; at any smaller weight something smaller is stable too. Modes are stuck small but not collapsed in the window"
-        r" $\gamma_{\mathrm{repel}} < \gamma < \gamma_{\mathrm{rescue}}$, which exists iff $\Gamma$ falls from a value above"
-        r" $\gamma_{\mathrm{repel}}$. For $\kappa \ge 4$ a supercritical origin suffices for that, but is not necessary: with $\varphi"
-        r" \propto 1/(1 + 36 X^2)$ and $\kappa = 4$ the curve starts downwards and still passes $1.2\, \gamma_{\mathrm{repel}}$ at $X ="
-        r" 2/5$. (The comparison of points is proved; that continuous curves take intermediate values is used in prose.)"
+        r"Let $\varphi$ be decreasing, of whichever sign, and $\gamma \ge 0$. From $X = 1$ on, which is $p = \rho/2$ and the place of the"
+        r" saddle-node without explicit term, the relative velocity $\gamma\varphi - \eta[1 - \kappa X/(1+X)^2]$ falls: each weight has"
+        r" at most one state there, and it is stable. So $\Gamma$ can fall only at $X < 1$. Let $\varphi$ be positive up to $X = 1$ (for a"
+        r" target variance of one: $\eta < \alpha$), and $\gamma_{\mathrm{rescue}}$ the largest value from which $\Gamma$ falls, but at"
+        r" least $\gamma_{\mathrm{repel}}$: beyond it one state is left besides the unstable origin (if"
+        r" $\varphi$ tends to zero; else perhaps none). If $\kappa \ge 4$, that is $\eta \le"
+        r" \eta_c$, the velocity at $X = 1$ is positive at every weight, so that $\gamma_{\mathrm{rescue}} = \max_{X \le 1} \Gamma$:"
+        r" beyond it the only stable state has $p > \rho/2$; at any smaller weight something smaller is stable too. Modes are stuck small"
+        r" but not collapsed in the window $\gamma_{\mathrm{repel}} < \gamma < \gamma_{\mathrm{rescue}}$, which exists iff $\Gamma$ falls"
+        r" from a value above $\gamma_{\mathrm{repel}}$. For $\kappa \ge 4$ a supercritical origin suffices for that, but is not"
+        r" necessary: with $\varphi \propto 1/(1 + 36 X^2)$ and $\kappa = 4$ the curve starts downwards and still passes $1.2\,"
+        r" \gamma_{\mathrm{repel}}$ at $X = 2/5$. (The comparison of places is proved; that continuous curves take intermediate values"
+        r" is used in prose.)"
     ),
-    assumptions=(STILL_REPELS, WEAKENS, HALF, WEIGHT),
+    assumptions=(WEAKENS, HALF, WEIGHT),
     proof=(
         Step(
-            Implication(gamma_b > gamma_a, given=_CURVE),
-            r"Beyond $X = 1$ the bracket $1 - \kappa X/(1+X)^2$ grows and the force by which it is divided does not.",
-            uses=("still-repels", "weakens", "beyond-half", "weight-not-negative"),
+            Implication(v_b < v_a, given=_PLACES),
+            r"Beyond $X = 1$ the bracket $1 - \kappa X/(1+X)^2$ grows and the explicit force does not: two states of one weight, $v_a ="
+            r" v_b = 0$, are impossible.",
+            uses=("weakens", "beyond-half", "weight-not-negative"),
             conclusion=True,
         ),
         Step(
-            Implication(gamma_one <= 0, given=_MIDDLE),
-            r"At $X = 1$ the bracket is $1 - \kappa/4$: a curve that is positive at $X = 0$ has come down.",
+            Implication(v_one > 0, given=(*_MIDDLE, ratio >= 4)),
+            r"At $X = 1$ the bracket is $1 - \kappa/4$: the mode moves on, so beyond there is exactly one state, and $\Gamma \le 0$ here.",
             conclusion=True,
         ),
         Step(
@@ -124,33 +124,32 @@ RESCUE_THRESHOLD = Theorem(
     ),
     siblings=(
         FalseSibling(
-            "rises-from-the-start",
+            "from-the-start",
             "quantifier",
             r"claim it from $X = 0$ on",
-            Implication(gamma_b > gamma_a, given=(*_CURVE, X_a >= 0)),
-            uses=("still-repels", "weakens", "weight-not-negative"),
+            Implication(v_b < v_a, given=(*_PLACES, X_a >= 0)),
+            uses=("weakens", "weight-not-negative"),
         ),
         FalseSibling(
             "at-any-weight",
             "omission",
             "claim it at negative weights as well",
-            Implication(gamma_b > gamma_a, given=_CURVE),
-            uses=("still-repels", "weakens", "beyond-half"),
+            Implication(v_b < v_a, given=_PLACES),
+            uses=("weakens", "beyond-half"),
         ),
         FalseSibling(
             "twice-the-threshold",
             "constant",
-            r"claim $\Gamma \le 0$ at $X = 1$ for $\eta \le 2\eta_c$, $\kappa \ge 2$",
-            Implication(gamma_one <= 0, given=(eta > 0, ratio >= 2, *_MIDDLE[2:])),
+            r"claim the velocity at $X = 1$ for $\eta \le 2\eta_c$, $\kappa \ge 2$",
+            Implication(v_one > 0, given=(*_MIDDLE, ratio >= 2)),
         ),
     ),
     witnesses=(
-        Witness("still-repels", _two_points(1, 4, (1, 2), (1, -1))),
-        Witness("weakens", _two_points(1, 2, (1, 2), (1, 10))),
-        Witness("beyond-half", _two_points(1, 4, (sp.Rational(1, 4), sp.Rational(1, 2)), (1, 1))),
-        Witness("weight-not-negative", _two_points(1, 8, (1, 2), (10, 1))),
+        Witness("weakens", _two_places((1, 2, 1), (1, 2), (1, 10))),
+        Witness("beyond-half", _two_places((1, 4, 1), (sp.Rational(1, 4), sp.Rational(1, 2)), (1, 1))),
+        Witness("weight-not-negative", _two_places((1, 1, -1), (1, 2), (10, 1))),
     ),
-    instances=_rising,
+    instances=_beyond,
     sources=(Source("ours"),),
     belief="A mode that has left the origin under an explicit term has been rescued.",
     example=(

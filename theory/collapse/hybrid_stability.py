@@ -245,7 +245,7 @@ HYBRID_REST = Theorem(
         "from jepalign.linear_models.flow import integrate\n"
         "f = lambda s: {'w': (s['p'] * (0.8 - s['p']) - 0.1 + 0.11 * (1 - s['w']**2)) * s['w'],\n"
         "    'p': s['w']**2 * (0.8 - s['p']) - 0.1 * s['p']}\n"
-        "end = integrate(f, {'w': np.array([1e-3, 0.3, 3.0]), 'p': np.array([-1.0, 0.0, 2.0])}, [0.0, 1500.0]).states['w'][-1]\n"
+        "end = integrate(f, {'w': np.array([1e-3, 0.3, 3.0]), 'p': np.array([-1.0, 0.0, 2.0])}, [0.0, 4000.0]).states['w'][-1]\n"
         "assert np.ptp(end) < 1e-6 and end[0] > 0.8"
     ),
 )
