@@ -59,8 +59,9 @@ VICREG_HYBRID = Theorem(
         r" \varepsilon$ and nothing beyond. So $\gamma_{\mathrm{repel}} = \eta\sqrt\varepsilon/\sigma$, and with $e ="
         r" \varepsilon\alpha/\eta$ the curve $\Gamma = \eta \sqrt{\eta/(\alpha\sigma^2)}\, \sqrt{X + e}\, [1 - \kappa X/(1+X)^2]$ has"
         r" the slope of $(1+X)^3 - \kappa [X(3 - X) + 2e(1 - X)]$: the origin is supercritical iff $2\kappa e < 1$, that is"
-        r" $2\varepsilon\alpha\lambda^2 < \sigma\eta^2$. For $\varepsilon \to 0$ it always is, and a stationary point needs $9\kappa^2"
-        r" + 140\kappa \ge 432$, that is $\kappa \ge \frac{26\sqrt{13} - 70}{9} = 2.638\dots$; it is the maximum iff $X < 4 -"
+        r" $2\varepsilon\alpha\lambda^2 < \sigma\eta^2$, and otherwise there is no window of small modes. For $\varepsilon \to 0$ it"
+        r" always is, and a stationary point needs $9\kappa^2 + 140\kappa \ge 432$, that is $\kappa \ge \frac{26\sqrt{13} - 70}{9} = 2.638\dots$;"
+        r" it is the maximum iff $X < 4 -"
         r" \sqrt{13}$, and there $\gamma_{\mathrm{rescue}} = \eta \sqrt{\eta/(\alpha\sigma^2)} \cdot 2\sqrt{X} (1 - X)/(3 - X)$, at"
         r" most $\sqrt{(94 - 26\sqrt{13})/3} = 0.2919\dots$ times the first factors however small $\eta$. This presumes $s < 1$ there,"
         r" which $2\eta \le 5\alpha$ ensures; otherwise the hinge holds the mode at $s = 1$. Smaller $\kappa$: $\Gamma$ rises"
@@ -83,6 +84,13 @@ VICREG_HYBRID = Theorem(
             r"Differentiate $\sqrt{X + e}\,[1 - \kappa X/(1+X)^2]$ (here with $s$ for $X$). At $X = 0$ the numerator is $1 -"
             r" 2\kappa e$.",
             conclusion=True,
+        ),
+        Step(
+            Implication(
+                sp.diff(SLOPE_AT, X) > 0,
+                given=(*_POSITIVE, offset > 0, 2 * kappa * offset >= 1, equation(SLOPE_AT, 0)),
+            ),
+            r"If it is not positive there, each stationary point is a minimum: as a cubic in $X$ the numerator has one positive root.",
         ),
         Step(
             Implication(sp.And(9 * kappa**2 + 140 * kappa >= 432, X < 3), given=_POSITIVE),
