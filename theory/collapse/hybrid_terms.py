@@ -10,7 +10,7 @@ from jepalign.theory.exact import Instance
 from jepalign.theory.proof import Assumption, FalseSibling, Inequality, Source, Step, Theorem, Witness
 from jepalign.theory.setting import Draw, alpha, eta, s, variance, w
 
-X, kappa, ratio, angle, width, bracket = sp.symbols("X kappa e c m h", real=True)
+X, kappa, ratio, angle, other, width, bracket = sp.symbols("X kappa e c c' m h", real=True)
 """X = ασw²/η, κ = λ²/(ησ), e = η/α; c a cosine and m the scale of a cubic's roots; h = 1 − κX/(1+X)²."""
 
 NEEDED = 1 - kappa * X / (1 + X) ** 2  # γφ/η at rest
@@ -204,6 +204,19 @@ LOG_DET_HYBRID = Theorem(
             ),
             r"$\frac13\arccos(\cdot)$ lies between $\pi/6$ and $\pi/3$, so that less $2\pi/3$ its cosine lies between $0$ and $1/2$:"
             r" the root with $0 < X \le 1/2$, the maximum.",
+        ),
+        Step(
+            Implication(
+                equation(angle, other),
+                given=(
+                    angle > 0,
+                    2 * angle <= 1,
+                    other > 0,
+                    2 * other <= 1,
+                    equation(4 * angle**3 - 3 * angle, 4 * other**3 - 3 * other),
+                ),
+            ),
+            r"There is no other cosine in that range with the same $\cos 3\theta$.",
         ),
     ),
     siblings=(
