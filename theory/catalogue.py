@@ -70,6 +70,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     ),
     "implicit_uniformity.decay": ("decay-potential",),
     "implicit_uniformity.lyapunov": ("symmetric-predictor-lyapunov",),
+    "implicit_uniformity.captured": ("captured-correlation",),
     "conservation.balance": (
         "balance",
         "gram-conservation",

@@ -64,13 +64,13 @@ DECAYED_DESCENT = Theorem(
     title="With weight decay every mode descends a function, balanced or not, and comes to rest",
     chapter=4,
     statement=(
-        r"Let $V = W$, $\eta > 0$, $\sigma, \alpha > 0$ and $\lambda$ of either sign, and let $c = p^2 - \alpha w^2$ be any imbalance."
-        r" On every interval of predictors with $(\lambda - \sigma p)^2 < 16\eta\kappa$ the flow of a mode descends"
-        r" $U = -\frac{\lambda}{3} p^3 + \frac{\sigma}{4} p^4 + \frac{\eta}{2} p^2 + \kappa c^2$, the energy of the balanced predictor"
-        r" and the squared imbalance, strictly but at equilibria. The interval that reaches from zero and $\rho$ to the start is never"
-        r" left, so that some $\kappa$ serves for the whole trajectory. So no mode oscillates: each ends, from everywhere, at collapse"
-        r" or at one of the balanced equilibria $\sigma p^2 - \lambda p + \eta = 0$, $\alpha w^2 = p^2$."
-        r" Which of them, off balance, $U$ does not say."
+        r"Let $V = W$, $\eta > 0$, $\sigma, \alpha > 0$ and $\lambda$ of either sign, and let $c = p^2 - \alpha w^2$ be any"
+        r" imbalance. On every interval of predictors with $(\lambda - \sigma p)^2 < 16\eta\kappa$ the flow of a mode descends"
+        r" $U = -\frac{\lambda}{3} p^3 + \frac{\sigma}{4} p^4 + \frac{\eta}{2} p^2 + \kappa c^2$, the energy of the balanced"
+        r" predictor and the squared imbalance, strictly but at equilibria. The interval that reaches from zero and $\rho$ to"
+        r" the start is never left, so that some $\kappa$ serves for the whole trajectory. So no mode oscillates: each ends,"
+        r" from everywhere, at collapse or at one of the balanced equilibria $\sigma p^2 - \lambda p + \eta = 0$, $\alpha w^2 ="
+        r" p^2$. Which of them, off balance, $U$ does not say."
     ),
     assumptions=(PENALISED,),
     proof=(

@@ -52,14 +52,11 @@ OFF_BALANCE_TARGET = Theorem(
     title="Off balance an averaged target does not move the basin either",
     chapter=4,
     statement=(
-        r"Without decay, for $\lambda > 0$, $\rho = \lambda/\sigma$, $w(0), v(0) \ge 0$ not both zero, and every rate"
-        r" $\beta > 0$ of the average, let $c = p(0)^2 - \alpha w(0)^2$. The mode survives iff $c < 0$, or $0 \le c < \rho^2$"
-        r" and $p(0) > 0$, and then $w, v \to"
-        r" \sqrt{(\rho^2 - c)/\alpha}$, $p \to \rho$: the basin and the level of the JEPA without an average. While $p \ge 0$"
-        r" the mode"
-        r" descends $\frac{\sigma}{3\alpha} p^3 - \lambda w v + \frac{\lambda}{2} v^2$, while $p \le 0$ it descends"
-        r" $\frac{\lambda}{2}"
-        r" v^2 - \frac{\beta}{\alpha} p$."
+        r"Without decay, for $\lambda > 0$, $\rho = \lambda/\sigma$, $w(0), v(0) \ge 0$ not both zero, and every rate $\beta >"
+        r" 0$ of the average, let $c = p(0)^2 - \alpha w(0)^2$. The mode survives iff $c < 0$, or $0 \le c < \rho^2$ and $p(0)"
+        r" > 0$, and then $w, v \to \sqrt{(\rho^2 - c)/\alpha}$, $p \to \rho$: the basin and the level of the JEPA without an"
+        r" average. While $p \ge 0$ the mode descends $\frac{\sigma}{3\alpha} p^3 - \lambda w v + \frac{\lambda}{2} v^2$, while"
+        r" $p \le 0$ it descends $\frac{\lambda}{2} v^2 - \frac{\beta}{\alpha} p$."
     ),
     assumptions=(UNDECAYED, POSITIVE, SAME_SIDE),
     proof=(

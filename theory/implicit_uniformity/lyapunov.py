@@ -88,18 +88,17 @@ SYMMETRIC_PREDICTOR = Theorem(
     title="With a symmetric predictor a JEPA descends a function: off balance, misaligned, with any averaged target",
     chapter=2,
     statement=(
-        r"Let $\Sigma_x = I$, $C$ symmetric, no weight decay, and the predictor learnt among symmetric matrices:"
-        r" $\dot W = P R$, $\dot P = \frac{\alpha}{2} (R W^{\top} + W R^{\top})$, $\dot V = \beta (W - V)$ with $R = V C - P W$."
-        r" Neither balance nor"
-        r" alignment is assumed, and $P$ is no function of $W$. Then $U = \frac{1}{3\alpha} \operatorname{tr} P^3 -"
-        r" \operatorname{tr} W C V^{\top} + \frac12 \operatorname{tr} V C V^{\top}$ obeys $\dot U = -\operatorname{tr} R^{\top} P R -"
-        r" \beta \operatorname{tr} (W - V) C (W - V)^{\top}$: it falls while $P \succeq 0$ and $C \succeq 0$."
-        r" With $V = W$ (where $\nabla_V U = 0$), and for"
-        r" $C \succeq 0$, a predictor that starts positive semidefinite stays so, and $U$ falls forever. In a single mode the"
-        r" predictor is a number, symmetric by itself: there the learnt JEPA with averaged target, on inputs of any variance, descends"
-        r" $\frac{\sigma}{3\alpha} p^3 - \lambda w v + \frac{\lambda}{2} v^2$ while $p \ge 0$ ($\lambda \ge 0$). On the balanced"
-        r" manifold $\frac{1}{3\alpha} \operatorname{tr} P^3$ is $\frac{\sqrt\alpha}{3} \lVert W \rVert_{S_3}^3$, the repulsion of the"
-        r" Schatten potential. For a predictor that is not symmetric the function fails, and we know none."
+        r"Let $\Sigma_x = I$, $C$ symmetric, no weight decay, and the predictor learnt among symmetric matrices: $\dot W = P"
+        r" R$, $\dot P = \frac{\alpha}{2} (R W^{\top} + W R^{\top})$, $\dot V = \beta (W - V)$ with $R = V C - P W$. Neither"
+        r" balance nor alignment is assumed, and $P$ is no function of $W$. Then $U = \frac{1}{3\alpha} \operatorname{tr} P^3 -"
+        r" \operatorname{tr} W C V^{\top} + \frac12 \operatorname{tr} V C V^{\top}$ obeys $\dot U = -\operatorname{tr} R^{\top}"
+        r" P R - \beta \operatorname{tr} (W - V) C (W - V)^{\top}$: it falls while $P \succeq 0$ and $C \succeq 0$. With $V ="
+        r" W$ (where $\nabla_V U = 0$), and for $C \succeq 0$, a predictor that starts positive semidefinite stays so, and $U$"
+        r" falls forever. In a single mode the predictor is a number, symmetric by itself: there the learnt JEPA with averaged"
+        r" target, on inputs of any variance, descends $\frac{\sigma}{3\alpha} p^3 - \lambda w v + \frac{\lambda}{2} v^2$ while"
+        r" $p \ge 0$ ($\lambda \ge 0$). On the balanced manifold $\frac{1}{3\alpha} \operatorname{tr} P^3$ is"
+        r" $\frac{\sqrt\alpha}{3} \lVert W \rVert_{S_3}^3$, the repulsion of the Schatten potential. For a predictor that is"
+        r" not symmetric the function fails, and we know none."
     ),
     assumptions=(WHITENED, POSITIVE, DEFINITE),
     proof=(
