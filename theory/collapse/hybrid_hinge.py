@@ -55,7 +55,7 @@ VICREG_HYBRID = Theorem(
     title="VICReg's hinge repels collapse at once and rescues at a fold",
     chapter=4,
     statement=(
-        r"The hinge $\max(0, 1 - \sqrt{s + \varepsilon})$ exerts $\varphi(s) = \sigma/\sqrt{s + \varepsilon}$ up to $s = 1 -"
+        r"The hinge $\max(0, 1 - \sqrt{s + \varepsilon})$ exerts $\phi(s) = \sigma/\sqrt{s + \varepsilon}$ up to $s = 1 -"
         r" \varepsilon$ and nothing beyond. So $\gamma_{\mathrm{repel}} = \eta\sqrt\varepsilon/\sigma$, and with $e ="
         r" \varepsilon\alpha/\eta$ the curve $\Gamma = \eta \sqrt{\eta/(\alpha\sigma^2)}\, \sqrt{X + e}\, [1 - \kappa X/(1+X)^2]$ has"
         r" the slope of $(1+X)^3 - \kappa [X(3 - X) + 2e(1 - X)]$: the origin is supercritical iff $2\kappa e < 1$, that is"
@@ -226,7 +226,7 @@ C_JEPA_WEIGHTS = Theorem(
         r" hinge has $\varepsilon = 10^{-4}$ [@bardes2022]. Against $\frac12\mathbb{E}\lVert PWx - \operatorname{sg}(Vy) \rVert^2$ a"
         r" mode sees the weight $\gamma = 1/(40N)$: $N = 1$ if nothing is averaged, $N = 2d$ if the hinge is averaged over $d$"
         r" dimensions and the prediction loss has no $\frac12$. On aligned modes covariances exert nothing, hinge and invariance"
-        r" $\varphi(s) = \sigma/\sqrt{s + \varepsilon} - 4(\sigma - \lambda)$. So the origin is unstable iff $10 N\eta < 24\sigma +"
+        r" $\phi(s) = \sigma/\sqrt{s + \varepsilon} - 4(\sigma - \lambda)$. So the origin is unstable iff $10 N\eta < 24\sigma +"
         r" \lambda$: surely for $N\eta < 2.3\,\sigma$, never from $2.5\,\sigma$ on; the invariance term costs at most a twelfth. The"
         r" hinge alone ($\varepsilon \to 0$, $s < 1$) rescues as soon as $137\, N^2\eta^3 \le \alpha\sigma^2$, and origin"
         r" and rescue leave a window of small modes for $\eta \le \eta_c$ if $\sigma\eta^2 > \alpha\lambda^2/5000$ and $\gamma$ lies"
@@ -246,7 +246,7 @@ C_JEPA_WEIGHTS = Theorem(
             Implication(
                 sp.Equivalent(gamma * AT_ORIGIN > eta, 10 * averaged * eta < 24 * variance + cross), given=_PUBLISHED
             ),
-            r"$\gamma > \eta/\varphi(0)$ with $\varphi(0) = 100\sigma - 4(\sigma - \lambda)$.",
+            r"$\gamma > \eta/\phi(0)$ with $\phi(0) = 100\sigma - 4(\sigma - \lambda)$.",
             conclusion=True,
         ),
         Step(

@@ -74,7 +74,7 @@ SIGREG_HYBRID = Theorem(
     statement=(
         r"Against a standard normal the Epps-Pulley statistic of a centred Gaussian of variance $s$ with weight $e^{-\theta t^2}$ is"
         r" $\int (e^{-st^2/2} - e^{-t^2/2})^2 e^{-\theta t^2} dt = \sqrt\pi [(s+\theta)^{-1/2} - 2(\frac{s+1}{2} + \theta)^{-1/2} +"
-        r" (1+\theta)^{-1/2}]$. Its force on a mode has $\varphi(s) = \sigma\sqrt\pi [(s+\theta)^{-3/2} - (\frac{s+1}{2} +"
+        r" (1+\theta)^{-1/2}]$. Its force on a mode has $\phi(s) = \sigma\sqrt\pi [(s+\theta)^{-3/2} - (\frac{s+1}{2} +"
         r" \theta)^{-3/2}]$: positive iff $s < 1$, zero at $s = 1$ and decreasing up to $s = [q^2 + 2(q^2 - 1)\theta]/(2 - q^2)$, $q ="
         r" 2^{1/5}$, which is $1.94 + 0.94\,\theta$; from there it weakens towards zero: what is far too large is hardly pulled back. So"
         r" $\gamma_{\mathrm{repel}} = \eta/\{\sigma\sqrt\pi [\theta^{-3/2} - (\frac12 + \theta)^{-3/2}]\}$, and for $\theta \to 0$"
@@ -99,7 +99,7 @@ SIGREG_HYBRID = Theorem(
         ),
         Step(
             ScalarIdentity(sp.Derivative(SIGREG, s), SIGREG_SLOPE),
-            r"The slope of $\varphi$ is $\frac34 B^{-5} - \frac32 A^{-5}$ up to positive factors.",
+            r"The slope of $\phi$ is $\frac34 B^{-5} - \frac32 A^{-5}$ up to positive factors.",
             conclusion=True,
         ),
         Step(

@@ -25,12 +25,13 @@ NEEDED = eta - RESTING * (cross - variance * RESTING)  # γφ at rest
 _NEARBY = force + slope * variance * (moving**2 - w**2)  # φ at a neighbouring weight
 _FIELD = sp.Matrix([FLOW[w].subs(force, _NEARBY.subs(w, base)), FLOW[p]]).subs(w, moving).subs(base, w)
 JACOBIAN: Any = _FIELD.jacobian(sp.Matrix([moving, p])).subs(moving, w)
-GAMMA_SLOPE: Any = sp.diff(NEEDED.subs(w, moving) / _NEARBY, moving).subs(moving, w)  # Γ'(w)
+GAMMA_SLOPE: Any = sp.Derivative(NEEDED, w) - 2 * gamma * variance * w * slope  # φΓ'(w)
+DETERMINANT: Any = JACOBIAN[0, 0] * JACOBIAN[1, 1] - JACOBIAN[0, 1] * JACOBIAN[1, 0]
 TRACE = 2 * gamma * variance * w**2 * slope - alpha * variance * w**2 - eta
 real, imaginary, trace, determinant = sp.symbols("x y T D", real=True)
 AT_REST = Assumption("at-rest", r"the encoder is at rest, $\gamma = \Gamma(w)$", Equation(gamma, NEEDED / force))
 DECREASING = Assumption(
-    "decreasing", r"the force decreases with the variance, $\varphi'(s) \le 0$", Inequality(slope <= 0)
+    "decreasing", r"the force decreases with the variance, $\phi'(s) \le 0$", Inequality(slope <= 0)
 )
 
 
@@ -49,16 +50,23 @@ HYBRID_STABILITY = Theorem(
     title="A mode of a hybrid is stable exactly where its weight curve rises",
     chapter=4,
     statement=(
-        r"At an equilibrium $w > 0$ of the hybrid the Jacobian of $(w, p)$ has the determinant $w\varphi\, (\alpha\sigma w^2 + \eta)\,"
-        r" \Gamma'(w)$ and the trace $2\gamma\sigma w^2 \varphi' - \alpha\sigma w^2 - \eta$, negative for decreasing $\varphi$ and"
-        r" $\gamma \ge 0$. Where $\varphi > 0$ it is therefore stable iff $\Gamma'(w) > 0$ and a saddle where $\Gamma' < 0$; where"
-        r" $\varphi < 0$ the other way round. Only a force that grows with the variance, $2\gamma\sigma w^2 \varphi' >"
+        r"At an equilibrium $w > 0$ of the hybrid the Jacobian of $(w, p)$ has the determinant $w\phi\, (\alpha\sigma w^2 + \eta)\,"
+        r" \Gamma'(w)$ and the trace $2\gamma\sigma w^2 \phi' - \alpha\sigma w^2 - \eta$, negative for decreasing $\phi$ and"
+        r" $\gamma \ge 0$. Where $\phi > 0$ it is therefore stable iff $\Gamma'(w) > 0$ and a saddle where $\Gamma' < 0$; where"
+        r" $\phi < 0$ the other way round. Only a force that grows with the variance, $2\gamma\sigma w^2 \phi' >"
         r" \alpha\sigma w^2 + \eta$, can destabilise a rising branch, by an oscillation."
     ),
     assumptions=(PREDICTOR_AT_REST, AT_REST, DECREASING),
     proof=(
         Step(
-            ScalarIdentity(JACOBIAN.det(), w * force * (alpha * variance * w**2 + eta) * GAMMA_SLOPE),
+            ScalarIdentity(
+                sp.Subs(sp.Derivative(NEEDED.subs(w, moving) / _NEARBY, moving), moving, w), GAMMA_SLOPE / force
+            ),
+            r"Differentiate $\Gamma$, with $\phi$ to first order at the neighbouring weight $u$.",
+            uses=("at-rest",),
+        ),
+        Step(
+            ScalarIdentity(DETERMINANT, w * (alpha * variance * w**2 + eta) * GAMMA_SLOPE),
             r"Eliminate $p$ and $\gamma$ by rest. The predictor's rest follows the encoder with $\frac{dp}{dw} = 2\alpha w (\lambda -"
             r" \sigma p)/(\alpha\sigma w^2 + \eta)$, which is how the Schur complement of the Jacobian becomes $\Gamma'$.",
             uses=("predictor-at-rest", "at-rest"),
@@ -95,7 +103,7 @@ HYBRID_STABILITY = Theorem(
             "falling-branch",
             "sign",
             "claim stability where the curve falls",
-            ScalarIdentity(JACOBIAN.det(), -w * force * (alpha * variance * w**2 + eta) * GAMMA_SLOPE),
+            ScalarIdentity(DETERMINANT, -w * (alpha * variance * w**2 + eta) * GAMMA_SLOPE),
             uses=("predictor-at-rest", "at-rest"),
         ),
         FalseSibling(
@@ -108,7 +116,7 @@ HYBRID_STABILITY = Theorem(
             "without-decay",
             "constant",
             r"leave $\eta$ out of the factor",
-            ScalarIdentity(JACOBIAN.det(), w * force * alpha * variance * w**2 * GAMMA_SLOPE),
+            ScalarIdentity(DETERMINANT, w * alpha * variance * w**2 * GAMMA_SLOPE),
             uses=("predictor-at-rest", "at-rest"),
         ),
     ),
@@ -136,7 +144,7 @@ DIVERGENCE: Any = (sp.diff(_DENSITY[0], moving) + sp.diff(_DENSITY[1], p)).subs(
 BALANCE_NUMERATOR = alpha * w**2 - p**2
 LIMITED = Assumption(
     "limited-power",
-    r"the explicit force has limited power, $\gamma\varphi(\sigma w^2) w^2 \le m$ (as every decreasing force has that vanishes at"
+    r"the explicit force has limited power, $\gamma\phi(\sigma w^2) w^2 \le m$ (as every decreasing force has that vanishes at"
     r" some variance, and the log-determinant)",
     Inequality(gamma * force * w**2 <= power),
 )
@@ -159,7 +167,7 @@ HYBRID_REST = Theorem(
     title="A hybrid with a weakening force does not oscillate: beyond the rescuing weight every mode is rescued",
     chapter=4,
     statement=(
-        r"Let $\varphi$ be smooth and decreasing with $\gamma\varphi(\sigma w^2) w^2 \le m$, and $\gamma \ge 0$. In $w > 0$ the flow of a"
+        r"Let $\phi$ be smooth and decreasing with $\gamma\phi(\sigma w^2) w^2 \le m$, and $\gamma \ge 0$. In $w > 0$ the flow of a"
         r" hybrid, divided by $w$, has a negative divergence: there is neither a cycle nor a loop of connecting trajectories. The"
         r" imbalance cannot grow beyond $m/\eta$, nor $p$ leave the interval that reaches from $0$ and $\rho$ to its start. So every"
         r" mode comes to rest, balanced or not at the start (where equilibria are isolated); and where only one stable state is left,"

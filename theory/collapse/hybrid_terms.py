@@ -49,7 +49,7 @@ SPECTRAL_HYBRID = Theorem(
     title="A spectral term rescues at the weight at which it repels, and leaves no window",
     chapter=4,
     statement=(
-        r"The spectral uniformity $-\frac14(s-1)^2$ exerts $\varphi(s) = \sigma(1 - s)$, so that $\gamma_{\mathrm{repel}} ="
+        r"The spectral uniformity $-\frac14(s-1)^2$ exerts $\phi(s) = \sigma(1 - s)$, so that $\gamma_{\mathrm{repel}} ="
         r" \eta/\sigma$. With $e = \eta/\alpha$, $s = eX$, the curve $\Gamma = \frac{\eta}{\sigma} [1 - \kappa X/(1+X)^2]/(1 - eX)$"
         r" has the slope of $T(X) = e(1+X)^3 - \kappa (1 - X + 2eX^2)$, and where $\Gamma \ge 0$ and $s < 1$ every zero of $T$ is a"
         r" minimum. So $\Gamma$ has no local maximum at any weight $\gamma \ge 0$: beyond $\gamma_{\mathrm{repel}}$ only the large"
@@ -146,7 +146,7 @@ LOG_DET_HYBRID = Theorem(
     title="A log-determinant repels at every weight and rescues at a fold in closed form",
     chapter=4,
     statement=(
-        r"The log-determinant exerts $\gamma/w$, $\varphi = \sigma/s$, so that $\gamma_{\mathrm{repel}} = 0$: no mode is lost. The"
+        r"The log-determinant exerts $\gamma/w$, $\phi = \sigma/s$, so that $\gamma_{\mathrm{repel}} = 0$: no mode is lost. The"
         r" curve $\Gamma = \frac{\eta^2}{\alpha\sigma} X [1 - \kappa X/(1+X)^2]$ is stationary where $(1+X)^3 = 2\kappa X$, which has"
         r" solutions iff $\kappa \ge 27/8$. The one with $X < \frac12$ is the maximum, $X = 2\sqrt{2\kappa/3} \cos(\frac13"
         r" \arccos(-\frac32 \sqrt{3/(2\kappa)}) - \frac{2\pi}{3}) - 1$, and there $\gamma_{\mathrm{rescue}} ="

@@ -11,12 +11,12 @@ from jepalign.theory.exact import Instance
 from jepalign.theory.proof import Assumption, FalseSibling, Inequality, Source, Step, Theorem, Witness
 from jepalign.theory.setting import Draw, alpha, cross, eta, p, variance, w
 
-at_zero, relative, curvature, scaled, growth = sp.symbols(r"\varphi_0 \ell \varphi_2 X x", real=True)
+at_zero, relative, curvature, scaled, growth = sp.symbols("phi_0 ell phi_2 X x", real=True)
 """φ(0), −φ'(0)/φ(0), a second-order coefficient of φ; X = ασw²/η; an eigenvalue."""
 
 _SIGNS = (alpha > 0, variance > 0, eta > 0)
 REPELS = Assumption(
-    "repels-at-zero", r"the explicit force repels at the origin, $\varphi_0 = \varphi(0) > 0$", Inequality(at_zero > 0)
+    "repels-at-zero", r"the explicit force repels at the origin, $\phi_0 = \phi(0) > 0$", Inequality(at_zero > 0)
 )
 _FIELD = sp.Matrix([FLOW[w].subs(force, at_zero), FLOW[p]])
 _ORIGIN: Any = _FIELD.jacobian(sp.Matrix([w, p])).subs({w: 0, p: 0})
@@ -56,8 +56,8 @@ REPEL_THRESHOLD = Theorem(
     title="The weight at which an explicit term makes collapse unstable ignores what can be predicted",
     chapter=4,
     statement=(
-        r"The origin of the hybrid has the eigenvalues $\gamma\varphi(0) - \eta$ and $-\eta$: it is unstable iff $\gamma >"
-        r" \gamma_{\mathrm{repel}} = \eta/\varphi(0)$, whatever the mode's correlation $\lambda$ and the predictor's rate $\alpha$."
+        r"The origin of the hybrid has the eigenvalues $\gamma\phi(0) - \eta$ and $-\eta$: it is unstable iff $\gamma >"
+        r" \gamma_{\mathrm{repel}} = \eta/\phi(0)$, whatever the mode's correlation $\lambda$ and the predictor's rate $\alpha$."
     ),
     assumptions=(REPELS,),
     proof=(
@@ -71,7 +71,7 @@ REPEL_THRESHOLD = Theorem(
                 sp.Equivalent(gamma * at_zero - eta > 0, gamma * at_zero**2 > eta * at_zero),
                 given=_SIGNS,
             ),
-            r"Divide by $\varphi(0) > 0$.",
+            r"Divide by $\phi(0) > 0$.",
             uses=("repels-at-zero",),
             conclusion=True,
         ),
@@ -80,7 +80,7 @@ REPEL_THRESHOLD = Theorem(
         FalseSibling(
             "correlation-in-the-threshold",
             "exchange",
-            r"let the mode's own force help: rate $\gamma\varphi(0) + \lambda - \eta$ at the origin",
+            r"let the mode's own force help: rate $\gamma\phi(0) + \lambda - \eta$ at the origin",
             ScalarIdentity(CHARACTERISTIC, (growth - (gamma * at_zero + cross - eta)) * (growth + eta)),
         ),
         FalseSibling(
@@ -121,28 +121,31 @@ GAMMA_NEAR_ZERO = (
     * (1 - cross**2 / (eta * variance) * scaled / (1 + scaled) ** 2)
     / (at_zero * (1 - relative * _SMALL) + curvature * _SMALL**2)
 )
-SLOPE_AT_ZERO: Any = sp.diff(GAMMA_NEAR_ZERO, scaled).subs(scaled, 0)
+SLOPE_AT_ZERO: Any = sp.Subs(sp.Derivative(GAMMA_NEAR_ZERO, scaled), scaled, 0)
+SLOPE: Any = eta / at_zero * (eta * relative / alpha - cross**2 / (eta * variance))
 _SLOW = {p: alpha * cross * w**2 / eta, force: at_zero * (1 - relative * variance * w**2)}
-_THIRD: Any = sp.diff(FLOW[w].subs(_SLOW), w, 3)
-CUBIC_COEFFICIENT: Any = _THIRD.subs(w, 0) / 6
+ON_SLOW_MANIFOLD: Any = FLOW[w].subs(_SLOW)
+CUBIC_COEFFICIENT: Any = alpha * cross**2 / eta - gamma * at_zero * variance * relative
+_FIFTH = -variance * (alpha * cross / eta) ** 2 * w**5
+
 
 HYBRID_BIFURCATION = Theorem(
     name="hybrid-bifurcation",
     title="Small modes appear at the origin iff the explicit force weakens faster than the implicit one grows",
     chapter=4,
     statement=(
-        r"For a decreasing force let $\ell = \lvert \varphi'(0) \rvert/\varphi(0)$. In $X = \alpha\sigma w^2/\eta$ the weight curve is"
-        r" $\Gamma = \gamma_{\mathrm{repel}} + \frac{\eta}{\varphi(0)} [\frac{\eta\ell}{\alpha} - \frac{\lambda^2}{\eta\sigma}] X +"
-        r" O(X^2)$, and on the slow manifold $p = \alpha\lambda w^2/\eta + O(w^4)$ the mode obeys $\dot w = (\gamma\varphi(0) - \eta)"
-        r" w + [\frac{\alpha\lambda^2}{\eta} - \gamma\varphi(0)\sigma\ell] w^3 + O(w^5)$. So beyond $\gamma_{\mathrm{repel}}$ small"
+        r"For a decreasing force let $\ell = \lvert \phi'(0) \rvert/\phi(0)$. In $X = \alpha\sigma w^2/\eta$ the weight curve is"
+        r" $\Gamma = \gamma_{\mathrm{repel}} + \frac{\eta}{\phi(0)} [\frac{\eta\ell}{\alpha} - \frac{\lambda^2}{\eta\sigma}] X +"
+        r" O(X^2)$, and on the slow manifold $p = \alpha\lambda w^2/\eta + O(w^4)$ the mode obeys $\dot w = (\gamma\phi(0) - \eta)"
+        r" w + [\frac{\alpha\lambda^2}{\eta} - \gamma\phi(0)\sigma\ell] w^3 + O(w^5)$. So beyond $\gamma_{\mathrm{repel}}$ small"
         r" stable modes branch off (supercritically) iff $\ell > \alpha\lambda^2/(\sigma\eta^2)$; for $\ell <"
         r" \alpha\lambda^2/(\sigma\eta^2)$ the branch is unstable, lies before $\gamma_{\mathrm{repel}}$, and the mode jumps."
     ),
     assumptions=(REPELS,),
     proof=(
         Step(
-            ScalarIdentity(SLOPE_AT_ZERO, eta / at_zero * (eta * relative / alpha - cross**2 / (eta * variance))),
-            r"Differentiate $\Gamma$ at $X = 0$, with $\varphi(s) = \varphi_0 (1 - \ell s) + \varphi_2 s^2 + \dots$ and $s ="
+            ScalarIdentity(SLOPE_AT_ZERO, SLOPE),
+            r"Differentiate $\Gamma$ at $X = 0$, with $\phi(s) = \phi_0 (1 - \ell s) + \phi_2 s^2 + \dots$ and $s ="
             r" \eta X/\alpha$: the second order does not enter.",
             conclusion=True,
         ),
@@ -154,19 +157,22 @@ HYBRID_BIFURCATION = Theorem(
                 ),
                 given=_SIGNS,
             ),
-            r"The sign of that slope, multiplied by $\alpha\sigma\varphi_0^2 > 0$, where the force repels.",
+            r"The sign of that slope, multiplied by $\alpha\sigma\phi_0^2 > 0$, where the force repels.",
             uses=("repels-at-zero",),
             conclusion=True,
         ),
         Step(
-            ScalarIdentity(CUBIC_COEFFICIENT, alpha * cross**2 / eta - gamma * at_zero * variance * relative),
-            "The same from the flow: insert the slow manifold into the encoder's equation and read off the third order.",
+            ScalarIdentity(
+                ON_SLOW_MANIFOLD,
+                (gamma * at_zero - eta) * w + CUBIC_COEFFICIENT * w**3 + _FIFTH,
+            ),
+            "The same from the flow: insert the slow manifold into the encoder's equation.",
             conclusion=True,
         ),
         Step(
             ScalarIdentity(
                 CUBIC_COEFFICIENT.subs(gamma, eta / at_zero),
-                -alpha * variance * at_zero / eta * SLOPE_AT_ZERO,
+                -alpha * variance * at_zero / eta * SLOPE,
             ),
             r"At $\gamma_{\mathrm{repel}}$ the two agree: the cubic term brakes exactly where the curve rises.",
             conclusion=True,
@@ -190,7 +196,12 @@ HYBRID_BIFURCATION = Theorem(
             "implicit-force-brakes",
             "sign",
             "let the implicit force brake at third order as well",
-            ScalarIdentity(CUBIC_COEFFICIENT, -alpha * cross**2 / eta - gamma * at_zero * variance * relative),
+            ScalarIdentity(
+                ON_SLOW_MANIFOLD,
+                (gamma * at_zero - eta) * w
+                - (alpha * cross**2 / eta + gamma * at_zero * variance * relative) * w**3
+                + _FIFTH,
+            ),
         ),
     ),
     witnesses=(Witness("repels-at-zero", Instance({}, {}, _REPELLED)),),

@@ -10,7 +10,7 @@ from jepalign.theory.exact import Instance, matrix
 from jepalign.theory.proof import Assumption, Equation, FalseSibling, Source, Step, Theorem, Witness
 from jepalign.theory.setting import Draw, P, Q, R, W, alpha, cross, d, eta, k, p, variance, w
 
-gamma, force, slope, ratio = sp.symbols(r"gamma \varphi \varphi' kappa", real=True)
+gamma, force, slope, ratio = sp.symbols("gamma phi phi' kappa", real=True)
 """Weight γ of the explicit term; φ(s) and φ'(s) at the mode's variance; κ = λ²/(ησ)."""
 
 target, first, second = sp.symbols("v U_1 U_2", real=True)
@@ -108,8 +108,8 @@ HYBRID_BALANCE = Theorem(
         r"Add an explicit force $\gamma F$ to the encoder, $\dot W = P^{\top} R - \eta W + \gamma F$ and $\dot P = \alpha R W^{\top} -"
         r" \eta P$, for any loss on the prediction, any backbone and any $F$. The imbalance then no longer only decays: it gains"
         r" $\gamma(F W^{\top} + W F^{\top})$. For a mode of the loss $\frac12 \mathbb{E}(p w x - \operatorname{sg}(v y))^2 + \gamma U(s)"
-        r" + \frac\eta2 (w^2 + p^2/\alpha)$, $s = \sigma w^2$, the force is $\gamma\varphi(s) w$ with $\varphi = -2\sigma U'(s)$, and"
-        r" $w^2 - p^2/\alpha$ gains $2\gamma\varphi(s) w^2$."
+        r" + \frac\eta2 (w^2 + p^2/\alpha)$, $s = \sigma w^2$, the force is $\gamma\phi(s) w$ with $\phi = -2\sigma U'(s)$, and"
+        r" $w^2 - p^2/\alpha$ gains $2\gamma\phi(s) w^2$."
     ),
     assumptions=(THROUGH_PREDICTOR,),
     proof=(
@@ -149,7 +149,7 @@ HYBRID_BALANCE = Theorem(
         FalseSibling(
             "gain-counted-once",
             "constant",
-            r"claim a gain of $\gamma\varphi w^2$",
+            r"claim a gain of $\gamma\phi w^2$",
             ModeRate(BALANCE, FLOW, -2 * eta * BALANCE + gamma * force * w**2),
         ),
         FalseSibling(
@@ -197,10 +197,10 @@ HYBRID_EQUILIBRIA = Theorem(
     title="The weight of an explicit term is a function of where the mode rests",
     chapter=4,
     statement=(
-        r"Add an explicit uniformity force $\gamma\varphi(s) w$, $s = \sigma w^2$, to the encoder of a JEPA mode with $V = W$. At rest"
-        r" $p = \alpha\lambda w^2/(\alpha\sigma w^2 + \eta)$, which is balanced only where $\gamma\varphi = 0$, and with $X ="
+        r"Add an explicit uniformity force $\gamma\phi(s) w$, $s = \sigma w^2$, to the encoder of a JEPA mode with $V = W$. At rest"
+        r" $p = \alpha\lambda w^2/(\alpha\sigma w^2 + \eta)$, which is balanced only where $\gamma\phi = 0$, and with $X ="
         r" \alpha\sigma w^2/\eta$ and $\kappa = \lambda^2/(\eta\sigma) = 4\eta_c/\eta$ the encoder rests at $w \ne 0$ iff $\gamma ="
-        r" \Gamma(w) = \eta [1 - \kappa X/(1+X)^2]/\varphi(\sigma w^2)$. The bracket is what the implicit force leaves of the decay;"
+        r" \Gamma(w) = \eta [1 - \kappa X/(1+X)^2]/\phi(\sigma w^2)$. The bracket is what the implicit force leaves of the decay;"
         r" in $p = \rho X/(1+X)$ it is $1 - p(\lambda - \sigma p)/\eta$."
     ),
     assumptions=(PREDICTOR_AT_REST,),
@@ -220,13 +220,13 @@ HYBRID_EQUILIBRIA = Theorem(
                 FLOW[w],
                 w * force * (gamma - eta * (1 - KAPPA * X_OF_W / (1 + X_OF_W) ** 2) / force),
             ),
-            r"So the encoder's velocity is $w\varphi\,(\gamma - \Gamma(w))$.",
+            r"So the encoder's velocity is $w\phi\,(\gamma - \Gamma(w))$.",
             uses=("predictor-at-rest",),
             conclusion=True,
         ),
         Step(
             ScalarIdentity(FLOW[w] * w - FLOW[p] * p / alpha, (gamma * force - eta) * w**2 + eta * p**2 / alpha),
-            r"Half the rate of the imbalance: at rest $\eta(w^2 - p^2/\alpha) = \gamma\varphi w^2$, so that it vanishes only with"
+            r"Half the rate of the imbalance: at rest $\eta(w^2 - p^2/\alpha) = \gamma\phi w^2$, so that it vanishes only with"
             r" the explicit force.",
         ),
     ),
