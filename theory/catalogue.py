@@ -40,6 +40,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "no-predictor-entry",
     ),
     "implicit_uniformity.further": ("sigreg-entry", "cosine-entry"),
+    "implicit_uniformity.slices": ("sigreg-slices",),
     "implicit_uniformity.learnt": (
         "learnt-predictor-entry",
         "preconditioned-origin",
