@@ -26,6 +26,8 @@ _NEARBY = force + slope * variance * (moving**2 - w**2)  # φ at a neighbouring 
 _FIELD = sp.Matrix([FLOW[w].subs(force, _NEARBY.subs(w, base)), FLOW[p]]).subs(w, moving).subs(base, w)
 JACOBIAN: Any = _FIELD.jacobian(sp.Matrix([moving, p])).subs(moving, w)
 GAMMA_SLOPE: Any = sp.Derivative(NEEDED, w) - 2 * gamma * variance * w * slope  # φΓ'(w)
+_QUOTIENT: Any = sp.diff(NEEDED.subs(w, moving) / _NEARBY, moving)
+NEARBY_SLOPE: Any = _QUOTIENT.subs(moving, w)  # Γ'(w)
 DETERMINANT: Any = JACOBIAN[0, 0] * JACOBIAN[1, 1] - JACOBIAN[0, 1] * JACOBIAN[1, 0]
 TRACE = 2 * gamma * variance * w**2 * slope - alpha * variance * w**2 - eta
 real, imaginary, trace, determinant = sp.symbols("x y T D", real=True)
@@ -59,9 +61,7 @@ HYBRID_STABILITY = Theorem(
     assumptions=(PREDICTOR_AT_REST, AT_REST, DECREASING),
     proof=(
         Step(
-            ScalarIdentity(
-                sp.Subs(sp.Derivative(NEEDED.subs(w, moving) / _NEARBY, moving), moving, w), GAMMA_SLOPE / force
-            ),
+            ScalarIdentity(NEARBY_SLOPE, GAMMA_SLOPE / force),
             r"Differentiate $\Gamma$, with $\phi$ to first order at the neighbouring weight $u$.",
             uses=("at-rest",),
         ),

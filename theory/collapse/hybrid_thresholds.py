@@ -116,12 +116,13 @@ REPEL_THRESHOLD = Theorem(
 # -- what appears at the origin -------------------------------------------------------------------------------------------
 
 _SMALL = eta * scaled / alpha  # s at X
-GAMMA_NEAR_ZERO = (
-    eta
-    * (1 - cross**2 / (eta * variance) * scaled / (1 + scaled) ** 2)
-    / (at_zero * (1 - relative * _SMALL) + curvature * _SMALL**2)
+PHI_NEAR_ZERO: Any = at_zero * (1 - relative * _SMALL) + curvature * _SMALL**2
+GAMMA_NEAR_ZERO: Any = eta * (1 - cross**2 / (eta * variance) * scaled / (1 + scaled) ** 2) / PHI_NEAR_ZERO
+RISE: Any = scaled * (
+    eta**2 * relative / alpha
+    - cross**2 / variance / (1 + scaled) ** 2
+    - eta**3 * curvature * scaled / (alpha**2 * at_zero)
 )
-SLOPE_AT_ZERO: Any = sp.Subs(sp.Derivative(GAMMA_NEAR_ZERO, scaled), scaled, 0)
 SLOPE: Any = eta / at_zero * (eta * relative / alpha - cross**2 / (eta * variance))
 _SLOW = {p: alpha * cross * w**2 / eta, force: at_zero * (1 - relative * variance * w**2)}
 ON_SLOW_MANIFOLD: Any = FLOW[w].subs(_SLOW)
@@ -144,9 +145,9 @@ HYBRID_BIFURCATION = Theorem(
     assumptions=(REPELS,),
     proof=(
         Step(
-            ScalarIdentity(SLOPE_AT_ZERO, SLOPE),
-            r"Differentiate $\Gamma$ at $X = 0$, with $\phi(s) = \phi_0 (1 - \ell s) + \phi_2 s^2 + \dots$ and $s ="
-            r" \eta X/\alpha$: the second order does not enter.",
+            ScalarIdentity(PHI_NEAR_ZERO * (GAMMA_NEAR_ZERO - eta / at_zero), RISE),
+            r"$\phi\,(\Gamma - \gamma_{\mathrm{repel}})$, with $\phi(s) = \phi_0 (1 - \ell s) + \phi_2 s^2 + \dots$ and $s = \eta"
+            r" X/\alpha$. Divided by $\phi X$ it tends to the slope of $\Gamma$ at $X = 0$; the second order does not enter.",
             conclusion=True,
         ),
         Step(
@@ -183,7 +184,9 @@ HYBRID_BIFURCATION = Theorem(
             "half-the-weakening",
             "constant",
             r"halve the part of $\ell$",
-            ScalarIdentity(SLOPE_AT_ZERO, eta / at_zero * (eta * relative / (2 * alpha) - cross**2 / (eta * variance))),
+            ScalarIdentity(
+                PHI_NEAR_ZERO * (GAMMA_NEAR_ZERO - eta / at_zero), RISE - scaled * eta**2 * relative / (2 * alpha)
+            ),
         ),
         FalseSibling(
             "always-supercritical",

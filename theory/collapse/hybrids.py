@@ -10,7 +10,7 @@ from jepalign.theory.exact import Instance, matrix
 from jepalign.theory.proof import Assumption, Equation, FalseSibling, Source, Step, Theorem, Witness
 from jepalign.theory.setting import Draw, P, Q, R, W, alpha, cross, d, eta, k, p, variance, w
 
-gamma, force, slope, ratio = sp.symbols("gamma phi phi' kappa", real=True)
+gamma, force, slope, ratio = sp.symbols(r"gamma phi \phi' kappa", real=True)
 """Weight γ of the explicit term; φ(s) and φ'(s) at the mode's variance; κ = λ²/(ησ)."""
 
 target, first, second = sp.symbols("v U_1 U_2", real=True)
