@@ -77,8 +77,9 @@ SIGREG_HYBRID = Theorem(
         r" (1+\theta)^{-1/2}]$. Its force on a mode has $\phi(s) = \sigma\sqrt\pi [(s+\theta)^{-3/2} - (\frac{s+1}{2} +"
         r" \theta)^{-3/2}]$: positive iff $s < 1$, zero at $s = 1$ and decreasing up to $s = [q^2 + 2(q^2 - 1)\theta]/(2 - q^2)$, $q ="
         r" 2^{1/5}$, which is $1.94 + 0.94\,\theta$; from there it weakens towards zero: what is far too large is hardly pulled back. So"
-        r" $\gamma_{\mathrm{repel}} = \eta/\{\sigma\sqrt\pi [\theta^{-3/2} - (\frac12 + \theta)^{-3/2}]\}$, and for $\theta \to 0$"
-        r" that is $0$."
+        r" $\gamma_{\mathrm{repel}} = \eta/\{\sigma\sqrt\pi [\theta^{-3/2} - (\frac12 + \theta)^{-3/2}]\}$, which"
+        r" tends to $0$ with $\theta$, and the origin is supercritical as soon as $3\sigma\eta^2 \ge 2\theta\alpha\lambda^2$, since"
+        r" $\lvert \phi' \rvert/\phi > \frac{3}{2(s + \theta)}$ below the target."
     ),
     assumptions=(ROOTS, BELOW_ONE),
     proof=(
@@ -105,6 +106,15 @@ SIGREG_HYBRID = Theorem(
         Step(
             Implication(2 * second**5 > first**5, given=(s + theta > 0,)),
             r"Below the target it is negative since $2B^5 > A^5$.",
+            uses=("roots", "below-one"),
+            conclusion=True,
+        ),
+        Step(
+            Implication(
+                2 * second**5 - first**5 > 2 * second**2 * (second**3 - first**3),
+                given=(s + theta > 0,),
+            ),
+            r"Multiplied by $\frac34 A^{-5} B^{-5}$ this says $-\phi' > \frac{3}{2A^2} \phi$: what branches off at $s = 0$ is decided.",
             uses=("roots", "below-one"),
             conclusion=True,
         ),
