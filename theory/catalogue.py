@@ -41,6 +41,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     ),
     "implicit_uniformity.further": ("sigreg-entry", "cosine-entry"),
     "implicit_uniformity.slices": ("sigreg-slices",),
+    "implicit_uniformity.cosine": ("cosine-constraint",),
     "implicit_uniformity.learnt": (
         "learnt-predictor-entry",
         "preconditioned-origin",
