@@ -94,13 +94,13 @@ DECAYED_DESCENT = Theorem(
         ),
         Step(
             Implication(sp.Or(RATE < 0, AT_REST), given=NAMED),
-            r"With $q = \lambda - \sigma p$ and $16\eta\kappa > q^2$ both squares count: $U$ rests only where $f = c = 0$,",
+            r"With $q = \lambda - \sigma p$ and $16\eta\kappa > q^2$ both squares count: $U$ rests only where $f = c = 0$.",
             uses=("penalised",),
             conclusion=True,
         ),
         Step(
             ScalarIdentity(SLOPE, -p * (variance * p**2 - cross * p + eta)),
-            r"that is at the balanced equilibria.",
+            r"These are the balanced equilibria.",
         ),
         Step(
             Implication(

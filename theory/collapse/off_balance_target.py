@@ -122,13 +122,13 @@ OFF_BALANCE_TARGET = Theorem(
         ),
         Step(
             ModeRate(INNER, FLOW, INNER_FALL),
-            r"For $p < 0$ another function: it bounds $v$ and $\lvert p \rvert$, hence $w$,",
+            r"For $p < 0$ another function: it bounds $v$ and $\lvert p \rvert$, hence $w$.",
             uses=("undecayed",),
             conclusion=True,
         ),
         Step(
             Implication(sp.Or(INNER_FALL < 0, sp.And(equation(v, 0), equation(w, 0))), given=(*CONSTANTS, p < 0)),
-            r"and falls until $w = v = 0$. For $c \ge 0$ a negative $p$ keeps its sign ($p^2 \ge c$, and $c = p = 0$ is a point of"
+            r"It falls until $w = v = 0$. For $c \ge 0$ a negative $p$ keeps its sign ($p^2 \ge c$, and $c = p = 0$ is a point of"
             r" rest of $w$ and $p$), so that the mode collapses. For $c < 0$ there is no such point, as $\alpha w^2 \ge -c$:"
             r" $p$ must"
             r" become positive, which at $p = 0$, $v > 0$ it does for good, and the first function takes over.",

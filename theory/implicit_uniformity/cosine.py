@@ -84,18 +84,18 @@ COSINE_CONSTRAINT = Theorem(
         ),
         Step(
             Gradient(tr(batch_K) / 2, Z, -PARTNERS / m, named=r"\left[\frac12 \operatorname{tr} K\right]"),
-            r"$Z^{+}$ is the gradient of alignment,",
+            r"$Z^{+}$ is the gradient of alignment.",
             uses=("symmetrised",),
         ),
         Step(
             Gradient(tr(G) / 2, Z, -g * Z / m, named=r"\left[\frac12 \operatorname{tr} G(\Phi)\right]"),
-            r"and $PZ$ that of the uniformity. So $Z^{+} - \frac{b}{a} PZ$ is the one gradient without its part along the other:"
+            r"$PZ$ is that of the uniformity. So $Z^{+} - \frac{b}{a} PZ$ is the one gradient without its part along the other:"
             r" the projection to the level set.",
             conclusion=True,
         ),
         Step(
-            Rate(tr(G), {Z: ISO}, sp.S.Zero, named=r"\operatorname{tr} G(\Phi)"),
-            r"Indeed $\langle PZ, aZ^{+} - b PZ\rangle = ab - ba$.",
+            Rate(tr(G), {Z: ISO}, sp.S.Zero, named=r"\left[\text{residual form: } \operatorname{tr} G(\Phi)\right]"),
+            r"Indeed in residual form $\langle PZ, aZ^{+} - b PZ\rangle = ab - ba$.",
             conclusion=True,
         ),
         Step(
@@ -103,27 +103,32 @@ COSINE_CONSTRAINT = Theorem(
                 tr(batch_K) / 2,
                 {Z: ISO},
                 (SQUARE * squared_norm(PARTNERS) - OVERLAP**2) / m,
-                named=r"\frac12 \operatorname{tr} K",
+                named=r"\left[\text{residual form: } \frac12 \operatorname{tr} K\right]",
             ),
-            r"Alignment grows by $a \lVert Z^{+} \rVert^2 - b^2$,",
+            r"Alignment grows there by $a \lVert Z^{+} \rVert^2 - b^2$ (over $m$).",
             uses=("symmetrised",),
             conclusion=True,
         ),
         Step(
             Equality(SQUARE * (SQUARE * squared_norm(PARTNERS) - OVERLAP**2), squared_norm(ISO)),
-            r"which is $\lVert \dot Z \rVert^2/a$: the rate of a gradient ascent, zero only where alignment is critical at its"
+            r"That is $\lVert \dot Z \rVert^2/a$: the rate of a gradient ascent, zero only where alignment is critical at its"
             r" uniformity.",
             conclusion=True,
         ),
         Step(
-            Rate(squared_norm(Z), {Z: JEPA}, sp.S.Zero),
+            Rate(squared_norm(Z), {Z: JEPA}, sp.S.Zero, named=r"\left[\text{JEPA form: } \lVert Z \rVert^2\right]"),
             r"With the factor $P$ the pairing is $\langle Z, P(aZ^{+} - bPZ) \rangle = ab - ba$: the variance stays. (A cosine does"
             r" not see the length of its argument.)",
             conclusion=True,
         ),
         Step(
-            Rate(tr(G) / 2, {Z: EQUALISER}, (SQUARE**2 - SELF * CUBE) / m, named=r"\frac12 \operatorname{tr} G(\Phi)"),
-            r"Without augmentation the uniformity moves by this,",
+            Rate(
+                tr(G) / 2,
+                {Z: EQUALISER},
+                (SQUARE**2 - SELF * CUBE) / m,
+                named=r"\left[Z^{+} = Z\text{, JEPA form: } \frac12 \operatorname{tr} G(\Phi)\right]",
+            ),
+            r"Without augmentation, $b = \langle PZ, Z \rangle$, the JEPA form moves the uniformity by this.",
             conclusion=True,
         ),
         Step(
@@ -131,7 +136,7 @@ COSINE_CONSTRAINT = Theorem(
                 SELF * (SELF * CUBE - SQUARE**2),
                 squared_norm(SELF * (root.T * g * Z) - SQUARE * (root.T * Z)),
             ),
-            r"and Cauchy and Schwarz, between $F^{\top} Z$ and $F^{\top} P Z$, give the sign: it falls unless $F^{\top} P Z$ is"
+            r"Cauchy and Schwarz, between $F^{\top} Z$ and $F^{\top} P Z$, give the sign: it falls unless $F^{\top} P Z$ is"
             r" proportional to $F^{\top} Z$, that is, unless the eigenvalues of $P$ that are not zero are equal.",
             uses=("nonnegative-predictor",),
             conclusion=True,

@@ -118,13 +118,13 @@ DECAY_POTENTIAL = Theorem(
         Step(
             Equality(G * SLOPE, VARIANCE_FLOW),
             r"The preconditioner $P = g(\Phi)$ takes $h(\Phi)$ back to $I$: what is left is $-\eta W \Sigma$, the decay of the"
-            r" embeddings' variance,",
+            r" embeddings' variance.",
             uses=("inverse",),
             conclusion=True,
         ),
         Step(
             Equality(VARIANCE_FLOW, G * RESIDUAL - eta * W),
-            r"and on white inputs that is weight decay.",
+            r"On white inputs that is weight decay.",
             uses=("whitened",),
             conclusion=True,
         ),

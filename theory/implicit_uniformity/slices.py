@@ -115,11 +115,11 @@ SLICES = Theorem(
             r"On the sphere $\mathbb{E}\, a_i^2 a_j^2 = \frac{1 + 2\delta_{ij}}{k(k+2)}$, so that the mean of $v_a$ with the weight"
             r" $a_i^2$ is $\frac{3 s_i + \sum_{j \ne i} s_j}{k+2}$. By Jensen's inequality the weighted repulsion is at least"
             r" that at"
-            r" this mean,",
+            r" this mean.",
         ),
         Step(
             Implication(second**3 > first**3, given=(*ROOTS, WEIGHTED, *RANGES, 2 * (own - 1) < dimension - total)),
-            r"which is positive where the mean $q$ is below one: $-u'(q)$ has the sign of $A^{-3} - B^{-3}$, and $B^2 - A^2 ="
+            r"It is positive where the mean $q$ is below one: $-u'(q)$ has the sign of $A^{-3} - B^{-3}$, and $B^2 - A^2 ="
             r" \frac{1-q}{2}$.",
             conclusion=True,
         ),
