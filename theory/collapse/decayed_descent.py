@@ -113,8 +113,8 @@ DECAYED_DESCENT = Theorem(
         ),
         Step(
             Cited(
-                r"\dot U \le 0 \text{ on a compact invariant set} \;\Longrightarrow\; \text{trajectories approach the largest"
-                r" invariant set in } \{\dot U = 0\}",
+                r"\dot U \le 0 \quad\Longrightarrow\quad \text{bounded trajectories approach the largest invariant set on which"
+                r" } U \text{ rests}",
                 "lasalle1960",
             ),
             r"LaSalle's principle [@lasalle1960]: $p$ stays in its interval and $c$ decays, so trajectories are bounded; the"

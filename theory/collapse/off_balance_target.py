@@ -55,8 +55,8 @@ OFF_BALANCE_TARGET = Theorem(
         r"Without decay, for $\lambda > 0$, $\rho = \lambda/\sigma$, $w(0), v(0) \ge 0$ not both zero, and every rate $\beta >"
         r" 0$ of the average, let $c = p(0)^2 - \alpha w(0)^2$. The mode survives iff $c < 0$, or $0 \le c < \rho^2$ and $p(0)"
         r" > 0$, and then $w, v \to \sqrt{(\rho^2 - c)/\alpha}$, $p \to \rho$: the basin and the level of the JEPA without an"
-        r" average. While $p \ge 0$ the mode descends $\frac{\sigma}{3\alpha} p^3 - \lambda w v + \frac{\lambda}{2} v^2$, while"
-        r" $p \le 0$ it descends $\frac{\lambda}{2} v^2 - \frac{\beta}{\alpha} p$."
+        r" average. While $p \ge 0$ the mode descends $U = \frac{\sigma}{3\alpha} p^3 - \lambda w v + \frac{\lambda}{2} v^2$,"
+        r" while $p \le 0$ it descends $\frac{\lambda}{2} v^2 - \frac{\beta}{\alpha} p$."
     ),
     assumptions=(UNDECAYED, POSITIVE, SAME_SIDE),
     proof=(
@@ -137,8 +137,8 @@ OFF_BALANCE_TARGET = Theorem(
         ),
         Step(
             Cited(
-                r"\dot U \le 0 \text{ on a compact invariant set} \;\Longrightarrow\; \text{trajectories approach the largest"
-                r" invariant set in } \{\dot U = 0\}",
+                r"\dot U \le 0 \quad\Longrightarrow\quad \text{bounded trajectories approach the largest invariant set on which"
+                r" } U \text{ rests}",
                 "lasalle1960",
             ),
             r"LaSalle's principle [@lasalle1960]. Trajectories are bounded: with $\alpha w^2 = p^2 - c$ the cube outgrows $U -"
