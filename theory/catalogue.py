@@ -103,6 +103,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "collapse.off_balance": ("off-balance-basin",),
     "collapse.off_balance_target": ("off-balance-target",),
     "collapse.decayed_descent": ("decayed-mode-descends",),
+    "collapse.decayed_target": ("decayed-target-descends",),
     "collapse.ema_basin": (
         "ema-stability",
         "ema-basin",
