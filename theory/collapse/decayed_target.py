@@ -70,7 +70,7 @@ DECAYED_TARGET = Theorem(
         r" w^2 \ge 0$: training keeps it so, as $\dot c = -2\eta c$. Then $U = \frac{\sigma}{3\alpha} p^3 - \lambda w v +"
         r" \frac{\lambda}{2} v^2 + \frac{\eta}{\alpha} p$, which contains no $\beta$, falls except at the equilibria, $v = w$,"
         r" $\alpha w^2 = p^2$, $\sigma p^2 - \lambda p + \eta = 0$, or collapse. In particular a balanced mode with decay and"
-        r" any averaged target descends a function, and neither oscillates. For $c < 0$ this function can grow, and we know"
+        r" any averaged target descends a function, and does not oscillate. For $c < 0$ this function can grow, and we know"
         r" none."
     ),
     assumptions=(HEAVY, FORWARD, POSITIVE),
