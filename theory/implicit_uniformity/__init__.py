@@ -5,6 +5,6 @@
 ``negatives`` what the repulsion is equivalent to, ``power`` what it delivers, ``coefficient`` its weight; ``potential`` says
 what the flow descends, ``target`` what an averaged target adds.
 
-Beyond the page: ``further``, ``slices`` and ``cosine`` place SIGReg and cosine losses; ``decay`` says what weight decay adds to the
+``slices`` and ``cosine`` say what those two are after all; ``decay`` says what weight decay adds to the
 potential, ``lyapunov`` what is descended off balance, ``captured`` what any forward predictor does to the subspace.
 """
