@@ -58,8 +58,8 @@ OFF_BALANCE = Theorem(
         r"Without decay $c = p^2 - \alpha w^2$ is conserved for any target, EMA or not. With $V = W$, $\dot p = (p^2 - c)(\lambda -"
         r" \sigma p)$. For $\lambda > 0$, $\rho = \lambda/\sigma$, a mode with $w(0) \ne 0$ survives iff $c < 0$, or $0 \le c <"
         r" \rho^2$ and $p(0) > 0$, and then $w_\infty^2 = (\rho^2 - c)/\alpha$. For $c < 0$ it cannot even come near collapse:"
-        r" $\alpha w^2 \ge -c$ at all times, whatever the target. The level does not depend on the EMA's rate; that for $c \ge 0$"
-        r" the basin does not either is not proved here."
+        r" $\alpha w^2 \ge -c$ at all times, whatever the target. The level does not depend on the EMA's rate; nor does, by a"
+        r" result of its own, the basin."
     ),
     assumptions=(CONSERVED, UNDECAYED, POSITIVE),
     proof=(

@@ -51,8 +51,7 @@ SIGREG = Theorem(
         r" \sqrt\pi\, [(s+\theta)^{-1/2} - 2(\frac{s+1}{2} + \theta)^{-1/2} + (1+\theta)^{-1/2}]$. By the dictionary the predictor"
         r" $P = g(\Phi)$ with $g(s) = 1 - \frac{c\sqrt\pi}{2} [(s+\theta)^{-3/2} - (\frac{s+1}{2}+\theta)^{-3/2}]$ implements it"
         r" without negatives and without sampling: it repels exactly below unit variance and contracts above. SIGReg itself"
-        r" [@balestriero2025] averages over random directions; for a Gaussian embedding that is another function of the same"
-        r" spectrum, equal to this one where $\Phi$ is a multiple of $I$."
+        r" [@balestriero2025] averages over random directions, which is another function of the same spectrum."
     ),
     assumptions=(ROOTS,),
     proof=(
