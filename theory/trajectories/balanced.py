@@ -18,6 +18,7 @@ FIELD: Any = sp.sqrt(alpha) * cross * w**2 - alpha * variance * w**3
 LIMIT: Any = cross / (sp.sqrt(alpha) * variance)
 RATE: Any = cross**2 / variance
 GAP: Any = LIMIT / w - 1
+NONZERO: Any = sp.Ne(w, 0)
 # In z3's letters: c = √α.
 VELOCITY = root * cross * w**2 - root**2 * variance * w**3
 POSITIVE = (root > 0, variance > 0)
