@@ -65,8 +65,8 @@ DECAYED = Theorem(
         r" \rvert}{p_+(p_+ - p_-)}]$. At it, $p_c = \lambda/(2\sigma)$: $T = -\frac{1}{\sigma p_c^2} \ln \lvert \frac{p}{p - p_c}"
         r" \rvert + \frac{1}{\sigma p_c (p - p_c)}$, so that the double root is approached like $1/t$. Above it, with $r^2 ="
         r" 4\eta\sigma - \lambda^2$: $T = -\frac1\eta [\ln \lvert p \rvert - \frac12 \ln(\sigma p^2 - \lambda p + \eta) +"
-        r" \frac{\lambda}{r} \arctan \frac{2\sigma p - \lambda}{r}]$. On each interval the field has one sign, so $T$ can be"
-        r" inverted."
+        r" \frac{\lambda}{r} \arctan \frac{2\sigma p - \lambda}{r}]$. On each interval between equilibria the velocity has one sign, so $T$"
+        r" can be inverted. Above the threshold $|p| \le |p_0| e^{-(\eta - \eta_c) t}$, $\eta_c = \lambda^2/(4\sigma)$."
     ),
     assumptions=(ROOTS, SUM),
     proof=(
@@ -90,8 +90,24 @@ DECAYED = Theorem(
             conclusion=True,
         ),
         Step(
-            Implication(p * GROWTH < 0, given=(variance > 0, p > 0, cross**2 < 4 * eta * variance)),
-            "There every mode decays, and the time to reach any smaller size is finite.",
+            Implication(
+                sp.And(
+                    sp.Implies(p < 0, GROWTH > 0),
+                    sp.Implies(sp.And(p > 0, p < low), GROWTH < 0),
+                    sp.Implies(sp.And(p > low, p < high), GROWTH > 0),
+                    sp.Implies(p > high, GROWTH < 0),
+                ),
+                given=(variance > 0, low > 0, high > low),
+            ),
+            r"Between equilibria the velocity has one sign, so that $T$ is monotone there and can be inverted.",
+            uses=("roots", "sum-of-roots"),
+            conclusion=True,
+        ),
+        Step(
+            Implication(4 * variance * p * GROWTH <= -(p**2) * (4 * eta * variance - cross**2), given=(variance > 0,)),
+            r"$\lambda p - \sigma p^2 \le \lambda^2/(4\sigma)$: above the threshold $\eta_c = \lambda^2/(4\sigma)$ every mode"
+            r" decays at least at the rate $\eta - \eta_c$.",
+            conclusion=True,
         ),
     ),
     siblings=(
@@ -226,6 +242,12 @@ UNBALANCED = Theorem(
                 sp.S.Zero,
             ),
             r"That $c$ is conserved.",
+        ),
+        Step(
+            Implication(FREE * (cross - variance * p) > 0, given=(alpha > 0, sp.Ne(w, 0), sp.Ne(cross, variance * p))),
+            r"While the encoder lives the predictor moves towards $\rho$ monotonically ($\sigma > 0$), so $T$ can be inverted.",
+            uses=("imbalance",),
+            conclusion=True,
         ),
     ),
     siblings=(

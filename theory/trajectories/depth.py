@@ -118,7 +118,7 @@ DEEP = Theorem(
                 ScalarIdentity(sp.Derivative(time_of(depth), u), 1 / (u ** (2 * depth) * (cross - variance * u))),
                 f"The whole formula once more, for $L = {depth}$.",
             )
-            for depth in (1, 2, 3)
+            for depth in (1, 2, 3, 4)
         ),
     ),
     siblings=(
@@ -223,7 +223,16 @@ LEARNING_ORDER = Theorem(
                 u**2 * others**2 * (cross - variance * u) > u**2 * others**2 * (cross - other_variance * u),
                 given=(others > 0, other_variance > variance),
             ),
-            r"Equal $\lambda$ and larger variance, that is smaller $\rho$: slower at every $u$.",
+            r"Equal $\lambda$ and larger variance, that is smaller $\rho$: slower at every $u$,",
+            uses=("rising",),
+            conclusion=True,
+        ),
+        Step(
+            Implication(
+                u * others * (cross - variance * u**2 * others) > u * others * (cross - other_variance * u**2 * others),
+                given=(others > 0, other_variance > variance),
+            ),
+            r"and so in an autoencoder: the time to any $u$ that both reach is longer.",
             uses=("rising",),
             conclusion=True,
         ),
