@@ -1,6 +1,7 @@
 """Arguments of the per-mode closed forms: the domain they state, and how they broadcast."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,7 +82,7 @@ def common_shape(**given: Array) -> tuple[int, ...]:
         raise InputError("shapes", shapes, "must broadcast together") from problem
 
 
-def select(where: NDArray[np.bool_], formula: Callable[..., Array], into: Array, *given: Array) -> None:
+def select(where: NDArray[np.bool_], formula: Callable[..., Array], into: Array, *given: NDArray[Any]) -> None:
     """Write ``formula`` of the selected elements of ``given`` into ``into``; all of them without a copy."""
     if where.all():
         into[...] = formula(*given)
