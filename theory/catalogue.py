@@ -146,6 +146,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "balanced-trajectory-above",
     ),
     "trajectories.decayed": ("decayed-trajectory", "unbalanced-trajectory"),
+    "trajectories.layers": ("deep-layers",),
     "trajectories.depth": ("deep-trajectory", "learning-order"),
     "trajectories.logistic": ("barlow-trajectory", "spectral-contrastive-trajectory"),
     "trajectories.riccati": ("spectral-contrastive-riccati",),
