@@ -148,6 +148,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "trajectories.decayed": ("decayed-trajectory", "unbalanced-trajectory"),
     "trajectories.layers": ("deep-layers",),
     "trajectories.depth": ("deep-trajectory", "learning-order"),
+    "trajectories.autoencoder": ("autoencoder-trajectory", "critical-times-apart"),
     "trajectories.logistic": ("barlow-trajectory", "spectral-contrastive-trajectory"),
     "trajectories.riccati": ("spectral-contrastive-riccati",),
     "trajectories.linear_flow": ("ema-without-predictor",),

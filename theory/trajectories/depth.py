@@ -230,10 +230,9 @@ LEARNING_ORDER = Theorem(
         Step(
             Implication(
                 u * others * (cross - variance * u**2 * others) > u * others * (cross - other_variance * u**2 * others),
-                given=(others > 0, other_variance > variance),
+                given=(u > 0, others > 0, other_variance > variance),
             ),
             r"and so in an autoencoder: the time to any $u$ that both reach is longer.",
-            uses=("rising",),
             conclusion=True,
         ),
     ),

@@ -5,17 +5,26 @@ from typing import Any
 
 import sympy as sp
 
-from jepalign.theory.claims import Gradient, ModeRate, ScalarIdentity, SolvesODE
-from jepalign.theory.exact import Instance
-from jepalign.theory.expressions import SymmetricSymbol, squared_norm
-from jepalign.theory.proof import FalseSibling, Source, Step, Theorem
-from jepalign.theory.setting import Draw, W, cross, d, k, variance, w
+from jepalign.theory.claims import Equality, Gradient, ModeRate, ScalarIdentity, SolvesODE
+from jepalign.theory.exact import Instance, matrix
+from jepalign.theory.expressions import SymmetricSymbol, identity, squared_norm, tr
+from jepalign.theory.proof import Assumption, Equation, FalseSibling, Source, Step, Theorem, Witness
+from jepalign.theory.setting import Draw, Sigma_x, W, cross, d, k, variance, w
+from jepalign.theory.trajectories.modes import CONTEXT, LEFT, RIGHT, A, B, D_w, L, S, frames, r
 
 time, square, start = sp.symbols("t y y_0", real=True)
 C: Any = SymmetricSymbol("C", d)
+ALIGNED: Any = A * D_w * B.T
+FRAMES = ("left-frame", "right-frame", "shared-modes")
+SHARED = Assumption(
+    "shared-modes",
+    r"they are eigenvectors of the cross-covariance, $B^{\top} C = \Lambda B^{\top}$",
+    Equation(B.T * C, L * B.T),
+)
 
 BARLOW: Any = squared_norm(W * C * W.T - sp.Identity(k))
 BARLOW_FIELD = 4 * cross * w * (1 - cross * w**2)
+CONTRAST: Any = tr(W * Sigma_x * W.T * W * Sigma_x * W.T) - 2 * tr(W * C * W.T)
 CONTRAST_FIELD = 4 * (cross * w - variance**2 * w**3)
 BARLOW_PATH = 1 / (cross * (1 + (1 / (cross * start) - 1) * sp.exp(-8 * cross * time)))
 LEVEL = cross / variance**2
@@ -24,10 +33,14 @@ HALF_TIME = sp.log(1 / (cross * start) - 1) / (8 * cross)
 
 
 def _mode(rng: random.Random, size: int) -> Instance:
-    draw = Draw(rng)
-    rows, columns = draw.sizes(size)
+    draw, aligned = Draw(rng), frames(rng, size)
+    left, right = (aligned.matrices[letter] for letter in (A, B))
+    # A symmetric matrix with the eigenvectors B, beside any other on the rest of the space.
+    outside = (
+        matrix([[int(i == j) for j in range(right.nrows())] for i in range(right.nrows())]) - right * right.transpose()
+    )
+    shared = right * aligned.matrices[L] * right.transpose() + outside * draw.symmetric(right.nrows()) * outside
     both = draw.positive()
-    values = {W: draw.matrix(rows, columns), C: draw.symmetric(columns)}
     scalars = {
         cross: both,
         variance: draw.positive(),
@@ -36,7 +49,15 @@ def _mode(rng: random.Random, size: int) -> Instance:
         time: draw.positive(),
         square: draw.positive(),
     }
-    return Instance({k: rows, d: columns}, values, scalars)
+    return aligned.with_({C: shared, W: draw.matrix(left.nrows(), right.nrows())}, scalars)
+
+
+def _numbers(**changes: int) -> Instance:
+    names = {"A": A, "B": B, "S": S, "L": L}
+    values = {letter: matrix([[1]]) for letter in (A, B, D_w, W, C, L)}
+    values |= {S: matrix([[2]]), Sigma_x: matrix([[2]])}
+    values |= {names[name]: matrix([[value]]) for name, value in changes.items()}
+    return Instance({k: 1, d: 1, r: 1}, values, {})
 
 
 BARLOW_TRAJECTORY = Theorem(
@@ -45,12 +66,13 @@ BARLOW_TRAJECTORY = Theorem(
     chapter=5,
     statement=(
         r"Barlow Twins in the form of [@simon2023], $\lVert W C W^{\top} - I \rVert^2$, descends by $-4 (W C W^{\top} - I) W C$. An"
-        r" aligned mode has $\dot w = 4\lambda w(1 - \lambda w^2)$, so that $w^2$ is logistic at the rate $8\lambda$ and ends at"
+        r" aligned mode, $W = A D_w B^{\top}$ in frames of which $B$ spans eigenvectors of $C$,"
+        r" has $\dot w = 4\lambda w(1 - \lambda w^2)$, so that $w^2$ is logistic at the rate $8\lambda$ and ends at"
         r" $1/\lambda$. From"
         r" $\lambda w_0^2 < 1$ half of it is reached at $\tau = \ln(1/(\lambda w_0^2) - 1)/(8\lambda)$: from one small start the modes are"
         r" learnt one after another, by $\lambda$."
     ),
-    assumptions=(),
+    assumptions=(LEFT, RIGHT, SHARED),
     proof=(
         Step(
             Gradient(BARLOW, W, -4 * (W * C * W.T - sp.Identity(k)) * W * C, named="L"),
@@ -58,8 +80,18 @@ BARLOW_TRAJECTORY = Theorem(
             conclusion=True,
         ),
         Step(
+            Equality(
+                -4 * (ALIGNED * C * ALIGNED.T - identity(k)) * ALIGNED * C,
+                4 * A * (D_w * L - D_w * L * D_w * D_w * L) * B.T,
+            ),
+            r"For $W = A D_w B^{\top}$ with frames $A$ and $B$ it has the encoder's frames, so that a diagonal $D_w$ stays"
+            r" diagonal and each entry moves by itself.",
+            uses=FRAMES,
+            conclusion=True,
+        ),
+        Step(
             ModeRate(w**2, {w: BARLOW_FIELD}, 8 * cross * w**2 * (1 - cross * w**2), named="w^2"),
-            "One aligned mode.",
+            "One such entry.",
             conclusion=True,
         ),
         Step(
@@ -93,7 +125,11 @@ BARLOW_TRAJECTORY = Theorem(
             ModeRate(w**2, {w: BARLOW_FIELD}, 8 * cross * w**2 * (1 + cross * w**2)),
         ),
     ),
-    witnesses=(),
+    witnesses=(
+        Witness("left-frame", _numbers(A=2)),
+        Witness("right-frame", _numbers(B=2)),
+        Witness("shared-modes", _numbers(L=3)),
+    ),
     instances=_mode,
     sources=(Source("simon2023", "Section 4", "aligned modes and steps"),),
     belief="Contrastive learning learns all features at once, slowly.",
@@ -111,12 +147,28 @@ CONTRAST_TRAJECTORY = Theorem(
     title="A mode of the spectral contrastive loss is logistic at any variance",
     chapter=5,
     statement=(
-        r"An aligned mode of the spectral contrastive loss, $\dot w = 4(\lambda w - \sigma^2 w^3)$, has logistic $w^2$ at the rate"
+        r"An aligned mode of the spectral contrastive loss, $W = A D_w B^{\top}$ with eigenvectors $B$ of both covariances,"
+        r" $\dot w = 4(\lambda w - \sigma^2 w^3)$, has logistic $w^2$ at the rate"
         r" $8\lambda$, with the end $\lambda/\sigma^2$, for either sign of"
-        r" $\lambda \ne 0$: for $\lambda < 0$ the same formula is its decay."
+        r" $\lambda \ne 0$: for $\lambda < 0$ the same formula is its decay. For $\lambda = 0$ it dies algebraically, $w^2 = w_0^2/(1 +"
+        r" 8\sigma^2 w_0^2 t)$."
     ),
-    assumptions=(),
+    assumptions=(LEFT, RIGHT, SHARED, CONTEXT),
     proof=(
+        Step(
+            Gradient(CONTRAST, W, 4 * (W * C - W * Sigma_x * W.T * W * Sigma_x), named=r"L_{\mathrm{SCL}}"),
+            r"The gradient of $\operatorname{tr} \Phi^2 - 2 \operatorname{tr} W C W^{\top}$, for any covariance.",
+            conclusion=True,
+        ),
+        Step(
+            Equality(
+                4 * (ALIGNED * C - ALIGNED * Sigma_x * ALIGNED.T * ALIGNED * Sigma_x),
+                4 * A * (D_w * L - D_w * S * D_w * D_w * S) * B.T,
+            ),
+            r"On aligned weights it has the encoder's frames: each entry of a diagonal $D_w$ moves by itself.",
+            uses=(*FRAMES, "context-modes"),
+            conclusion=True,
+        ),
         Step(
             ModeRate(w**2, {w: CONTRAST_FIELD}, 8 * cross * w**2 * (1 - variance**2 * w**2 / cross), named="w^2"),
             r"Multiply by $2w$.",
@@ -124,7 +176,12 @@ CONTRAST_TRAJECTORY = Theorem(
         ),
         Step(
             SolvesODE(CONTRAST_PATH, square, time, 8 * (cross * square - variance**2 * square**2), start),
-            "The logistic function.",
+            "The logistic function, for either sign.",
+            conclusion=True,
+        ),
+        Step(
+            SolvesODE(start / (1 + 8 * variance**2 * start * time), square, time, -8 * variance**2 * square**2, start),
+            r"Its limit without correlation.",
             conclusion=True,
         ),
     ),
@@ -162,7 +219,12 @@ CONTRAST_TRAJECTORY = Theorem(
             ),
         ),
     ),
-    witnesses=(),
+    witnesses=(
+        Witness("left-frame", _numbers(A=2)),
+        Witness("right-frame", _numbers(B=2)),
+        Witness("shared-modes", _numbers(L=3)),
+        Witness("context-modes", _numbers(S=3)),
+    ),
     instances=_mode,
     sources=(Source("ours"), Source("simon2023", "", "the same for Barlow Twins and others")),
     belief="Contrastive losses have no closed trajectories because of the negatives.",

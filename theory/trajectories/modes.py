@@ -55,7 +55,7 @@ def _diagonal(entries: list[Any]) -> Any:
     return matrix([[entries[i] if i == j else 0 for j in range(size)] for i in range(size)])
 
 
-def _frames(rng: random.Random, size: int) -> Instance:
+def frames(rng: random.Random, size: int) -> Instance:
     """Draw weights in the first r directions of an orthogonal frame in which both covariances are diagonal."""
     draw = Draw(rng)
     rank = rng.randint(1, size)
@@ -164,7 +164,7 @@ MODES = Theorem(
         Witness("context-modes", _numbers(S=1)),
         Witness("cross-modes", _numbers(L=3)),
     ),
-    instances=_frames,
+    instances=frames,
     sources=(
         Source("tian2021", "Section 3", "decoupled modes with an aligned predictor"),
         Source("ours", "", "general frames, covariances and target"),
