@@ -115,3 +115,16 @@ def elementwise(formula: Callable[..., tuple[Array, ...]], count: int, *given: A
                 for target, value in zip(operands[len(given) :], values, strict=True):
                     target[...] = value
     return results
+
+
+def masked(
+    where: NDArray[np.bool_], formula: Callable[..., tuple[Array, ...]], count: int, *given: Array
+) -> tuple[Array, ...]:
+    """Return what ``formula`` makes of the selected elements, with ones elsewhere."""
+    if where.all():
+        return formula(*given)
+    results = tuple(np.ones(where.shape) for _ in range(count))
+    if where.any():
+        for target, value in zip(results, formula(*(value[where] for value in given)), strict=True):
+            target[where] = value
+    return results

@@ -11,8 +11,9 @@ from jepalign.linear_models.balanced import undecayed
 from jepalign.linear_models.decayed import decayed
 from jepalign.linear_models.logistic import barlow_twins, spectral_contrastive
 from jepalign.linear_models.modal import common_shape, cross_covariances, moments, rates, variances, weights
+from jepalign.linear_models.unbalanced import unbalanced_jepa
 
-__all__ = ["balanced_jepa", "barlow_twins", "spectral_contrastive"]
+__all__ = ["balanced_jepa", "barlow_twins", "spectral_contrastive", "unbalanced_jepa"]
 
 Array = NDArray[np.float64]
 
