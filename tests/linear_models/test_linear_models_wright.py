@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import lambertw
 
 from jepalign.errors import InputError
-from jepalign.linear_models.wright import wright
+from jepalign.linear_models.trajectories.wright import wright
 
 UNITS = 4  # bound; the worst of a million random arguments was 1.6
 

@@ -1,16 +1,13 @@
 """The unbalanced mode of a JEPA without weight decay, ẇ = pw(λ − σp), ṗ = αw²(λ − σp), where c = p² − αw² is conserved (5.3).
 
-So ṗ = (p² − c)(λ − σp). For c > 0 its rests ±√c and e = λ/σ are real: the flow of `jepalign.linear_models.cubic`. For c < 0 only e is, and
-p − e follows `jepalign.linear_models.bottleneck`; a start close to 0 beside e is first brought to e/2 in the clock y = ∫(λ − σp)dt, in
+So ṗ = (p² − c)(λ − σp). For c > 0 its rests ±√c and e = λ/σ are real: the flow of `cubic`. For c < 0 only e is, and
+p − e follows `cubic`; a start close to 0 beside e is first brought to e/2 in the clock y = ∫(λ − σp)dt, in
 which p' = p² − c and p = √−c tan(√−c y + const): so small weights keep their digits.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jepalign.linear_models.balanced import undecayed
-from jepalign.linear_models.bottleneck import through
-from jepalign.linear_models.cubic import inner, outer, prepared
 from jepalign.linear_models.modal import (
     common_shape,
     cross_covariances,
@@ -21,6 +18,9 @@ from jepalign.linear_models.modal import (
     variances,
     weights,
 )
+from jepalign.linear_models.trajectories.balanced import undecayed
+from jepalign.linear_models.trajectories.bottleneck import through
+from jepalign.linear_models.trajectories.cubic import inner, outer, prepared
 
 Array = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ outside towards an end (`outer`: 0 < ah < 1, where (a, b) is (ν, μ) above 1 an
 import numpy as np
 from numpy.typing import NDArray
 
-from jepalign.linear_models.lambert import quadratic_remainder, ratio
 from jepalign.linear_models.modal import select
-from jepalign.linear_models.wright import wright
+from jepalign.linear_models.trajectories.lambert import quadratic_remainder, ratio
+from jepalign.linear_models.trajectories.wright import wright
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepalign.linear_models.modal import select
-from jepalign.linear_models.wright import wright
+from jepalign.linear_models.trajectories.wright import wright
 
 Array = NDArray[np.float64]
 

@@ -1,17 +1,17 @@
 """The balanced mode of a JEPA with weight decay, ṗ = p²(λ − σp) − ηp with p = √α w (5.2).
 
-Let p₋ < p₊ be the rests beside 0: r = p/p₊ follows the flow with three rests of `jepalign.linear_models.cubic` with μ = p₋/p₊, in the
-unit of time 1/(σp₊²); at the threshold ν = 0. Beyond it 0 is the only rest, see `jepalign.linear_models.bottleneck`.
+Let p₋ < p₊ be the rests beside 0: r = p/p₊ follows the flow with three rests of `cubic` with μ = p₋/p₊, in the
+unit of time 1/(σp₊²); at the threshold ν = 0. Beyond it 0 is the only rest, see `bottleneck`.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jepalign.linear_models.bottleneck import through
-from jepalign.linear_models.cubic import inner, outer, prepared
 from jepalign.linear_models.exact import difference_of_products, distances
-from jepalign.linear_models.logistic import logistic_square
 from jepalign.linear_models.modal import elementwise, masked, select
+from jepalign.linear_models.trajectories.bottleneck import through
+from jepalign.linear_models.trajectories.cubic import inner, outer, prepared
+from jepalign.linear_models.trajectories.logistic import logistic_square
 
 Array = NDArray[np.float64]
 

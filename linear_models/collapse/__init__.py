@@ -1,0 +1,1 @@
+"""Chapter 4, collapse: thresholds, equilibria and their stability, and what an explicit term rescues."""

@@ -1,0 +1,5 @@
+"""Chapter 1, the contrastive side and its relatives: objectives that say explicitly what embeddings are kept apart by."""
+
+from jepalign.linear_models.contrastive.spectral import SpectralContrastive
+
+__all__ = ["SpectralContrastive"]

@@ -1,0 +1,11 @@
+"""Closed forms of the modes' trajectories (chapter 5), one function an objective; all broadcast like NumPy's ufuncs.
+
+A mode is a direction that the data and the weights share. ``weight`` is the encoder's weight on it at time 0, ``cross`` is λ, the
+cross-covariance of the two views, ``variance`` is σ; times are raw gradient-flow time, of the losses as chapter 1 to 5 state them.
+"""
+
+from jepalign.linear_models.trajectories.balanced import balanced_jepa
+from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
+from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
+
+__all__ = ["balanced_jepa", "barlow_twins", "spectral_contrastive", "unbalanced_jepa"]
