@@ -66,7 +66,9 @@ class Path:
     drift : mapping of str to float
         For each law of the flow, how far its quantity strayed from it: the largest entry of |q(t) − e^{−rt}q(0)|.
     evaluations : int
-        How often the field was evaluated.
+        How often the field was evaluated; 0 for a closed form.
+    departures : mapping of str to float
+        How far data and start are from the assumptions of the closed form that was used or came nearest: relative, 0 where one holds.
     """
 
     times: Array
@@ -75,15 +77,17 @@ class Path:
     method: str
     drift: Mapping[str, float] = field(default_factory=dict[str, float])
     evaluations: int = 0
+    departures: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "states", MappingProxyType(dict(self.states)))
         object.__setattr__(self, "drift", MappingProxyType(dict(self.drift)))
+        object.__setattr__(self, "departures", MappingProxyType(dict(self.departures)))
 
     def __reduce__(self) -> tuple[type["Path"], tuple[Any, ...]]:
         # Read-only views of dictionaries cannot be pickled or copied; the dictionaries can.
-        parts = (self.times, dict(self.states), self.status, self.method, dict(self.drift), self.evaluations)
-        return type(self), parts
+        states, drift, departures = dict(self.states), dict(self.drift), dict(self.departures)
+        return type(self), (self.times, states, self.status, self.method, drift, self.evaluations, departures)
 
     @property
     def encoder(self) -> Array:
@@ -220,9 +224,13 @@ def integrate(
     )
 
 
-def increasing_times(times: ArrayLike) -> Array:
-    """Return ``times`` as an array (T,), or raise ``InputError`` unless they increase from at least 0."""
-    values = real("times", times)
+def increasing_times(times: ArrayLike, *, infinite: bool = False) -> Array:
+    """Return ``times`` as an array (T,), or raise ``InputError`` unless they increase from at least 0, to ∞ if ``infinite``."""
+    values = np.asarray(times)
+    if infinite and values.dtype.kind == "f" and values.ndim == 1 and values.size and values[-1] == np.inf:
+        values = np.append(real("times", values[:-1]), np.inf)
+    else:
+        values = real("times", times)
     if values.ndim != 1 or values.size == 0:
         raise InputError("times", f"array of shape {values.shape}", "must be a sequence of at least one time")
     if values[0] < 0:
@@ -241,7 +249,8 @@ def drifts(laws: Mapping[str, Law], start: State, times: Array, states: State) -
         worst = 0.0
         for index, time in enumerate(times):
             value = law.quantity({part: values[index] for part, values in states.items()})
-            worst = max(worst, float(np.abs(value - np.exp(-law.decay * time) * initial).max()))
+            left = np.exp(-law.decay * time) if law.decay else 1.0  # also at ∞
+            worst = max(worst, float(np.abs(value - left * initial).max()))
         found[name] = worst
     return found
 

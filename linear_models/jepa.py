@@ -1,6 +1,6 @@
 """A linear joint-embedding predictive architecture: its loss, its forces in parts and its flow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from scipy.linalg import solve_triangular
 
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import matrix, rate
+from jepalign.linear_models.closed_forms import jepa_forms, solve
 from jepalign.linear_models.conservation import balance
 from jepalign.linear_models.dictionary import SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, State, integrate
@@ -54,6 +55,9 @@ class LinearJEPA:
         g, for P = g(WΣ_xWᵀ) at every instant instead of a learnt predictor: the dictionary (2.0).
     force : {"byol", "residual"}
         "byol": Ẇ as above. "residual": without the factor Pᵀ (IsoLoss of Halvagal, Laborieux & Zenke 2023).
+    leak : float
+        κ between 0 and 1, the part of the target's gradient that passes: 0 with the stop-gradient, 1 without. With V = W the encoder
+        gains κ(PWΣ_xy − VΣ_y) (3.7); a target encoder of its own is trained by that and pulled by its average.
 
     Raises
     ------
@@ -71,6 +75,7 @@ class LinearJEPA:
     ema_rate: float | None = None
     predictor: SpectralPredictor | None = None
     force: Literal["byol", "residual"] = "byol"
+    leak: float = 0.0
 
     def __post_init__(self) -> None:
         rate("predictor_rate", self.predictor_rate, positive=True, infinite=True)
@@ -83,6 +88,8 @@ class LinearJEPA:
                 raise InputError("predictor_rate", self.predictor_rate, "has no meaning for a predictor not learnt")
         if self.force not in ("byol", "residual"):
             raise InputError("force", repr(self.force), "must be 'byol' or 'residual'")
+        if rate("leak", self.leak) > 1:
+            raise InputError("leak", self.leak, "must be at most 1, all of the target's gradient")
 
     @property
     def learnt(self) -> bool:
@@ -121,22 +128,29 @@ class LinearJEPA:
     ) -> Gradient:
         """Return the gradient of the loss with V held fixed; arguments and errors as for :meth:`loss`.
 
-        P is held fixed in the encoder's part, also where the model determines it from W.
+        P is held fixed in the encoder's part, also where the model determines it from W. What leaks through the target is not in it:
+        see :meth:`leaked`.
         """
         W, P, V = self._arguments(encoder, predictor, target)
         R = self._residual(W, P, V)
         return Gradient(-P.T @ R, -R @ W.T)
 
+    def leaked(self, encoder: ArrayLike, predictor: ArrayLike | None = None, target: ArrayLike | None = None) -> Array:
+        """Return κ(PWΣ_xy − VΣ_y), (k, d), the force of the gradient that passes through the target; as for :meth:`loss`."""
+        return self._leaked(*self._arguments(encoder, predictor, target))
+
     def forces(self, encoder: ArrayLike, predictor: ArrayLike | None = None, target: ArrayLike | None = None) -> Forces:
         """Return the parts of Ẇ (2.1); arguments and errors as for :meth:`loss`.
 
-        Attraction PᵀVΣ_yx, implicit repulsion −PᵀPWΣ_x and decay −ηW; without the factor Pᵀ in the residual form.
+        Attraction PᵀVΣ_yx, implicit repulsion −PᵀPWΣ_x and decay −ηW; without the factor Pᵀ in the residual form. With V = W a leak
+        adds κPWΣ_xy to the attraction and takes κVΣ_y from the repulsion.
         """
         W, P, V = self._arguments(encoder, predictor, target)
         feedback = P.T if self.force == "byol" else np.eye(len(P))
+        leak = 0.0 if self.lagging else self.leak
         return Forces(
-            attraction=feedback @ V @ self.views.cross,
-            implicit_repulsion=-feedback @ P @ W @ self.views.context,
+            attraction=feedback @ V @ self.views.cross + leak * P @ W @ self.views.cross.T,
+            implicit_repulsion=-feedback @ P @ W @ self.views.context - leak * V @ self.views.target,
             explicit_repulsion=np.zeros_like(W),
             decay=-self.weight_decay * W,
         )
@@ -178,11 +192,11 @@ class LinearJEPA:
         times: ArrayLike,
         target: ArrayLike | None = None,
         *,
-        method: str = "DOP853",
+        method: str = "auto",
         rtol: float = 1e-10,
         atol: float = 1e-12,
     ) -> Path:
-        """Integrate the flow.
+        """Solve the flow.
 
         Parameters
         ----------
@@ -191,34 +205,42 @@ class LinearJEPA:
         predictor : array_like of shape (k, k) or None
             P at time 0; None where the model determines it: the optimal or the spectral predictor.
         times : array_like of shape (T,)
-            Increasing, the first at least 0.
+            Increasing, the first at least 0; the last may be ∞ for a closed form.
         target : array_like of shape (k, d), optional
             V at time 0, if the target encoder lags; None: W.
-        method, rtol, atol
-            As for :func:`jepalign.linear_models.flow.integrate`.
+        method : str
+            "auto": the strongest closed form whose assumptions the data fulfil, else DOP853; "closed": that or an error; or the name
+            of an integrator (:func:`jepalign.linear_models.flow.integrate`).
+        rtol, atol : float
+            Bounds of the local error of an integrator's step, relative and absolute.
 
         Returns
         -------
         Path
-            With ``encoder``, ``predictor`` and ``target`` at the times, whichever of them have dynamics of their own.
-            Its drift is that of the balance (3.1) for a learnt predictor in the BYOL form and of the Gram matrix WWᵀ
-            (3.2) for the optimal one.
+            With ``encoder``, ``predictor`` and ``target`` at the times, whichever of them have dynamics of their own. Its ``method``
+            says what was used and why, its ``departures`` how far the data are from the closed form's assumptions. Its drift is that
+            of the balance (3.1) for a learnt predictor in the BYOL form and of the Gram matrix WWᵀ (3.2) for the optimal one.
 
         Raises
         ------
         InputError
-            If an argument is malformed or given where the model determines it, or the predictor is not defined at the
-            start.
+            If an argument is malformed or given where the model determines it, the predictor is not defined at the start, or no
+            closed form holds and ``method`` is "closed".
         """
         W, P, V = self._arguments(encoder, predictor, target)
         start = {"encoder": W} | ({"predictor": P} if self.learnt else {}) | ({"target": V} if self.lagging else {})
-        path = integrate(self._field, start, times, method=method, rtol=rtol, atol=atol, conserved=self._laws())
+        laws = self._laws()
+
+        def integrator(name: str) -> Path:
+            return integrate(self._field, start, times, method=name, rtol=rtol, atol=atol, conserved=laws)
+
+        path = solve(jepa_forms(self, W, P, V), integrator, times, start=start, method=method, laws=laws)
         states = dict(path.states)
         states.setdefault("target", states["encoder"])
-        if not self.learnt:
+        if "predictor" not in states:
             determined = [self._determined(*pair) for pair in zip(states["encoder"], states["target"], strict=True)]
             states["predictor"] = np.array(determined).reshape(-1, *P.shape)
-        return Path(path.times, states, path.status, path.method, path.drift, path.evaluations)
+        return replace(path, states=states)
 
     def _field(self, state: State) -> State:
         W = state["encoder"]
@@ -228,13 +250,18 @@ class LinearJEPA:
         velocity = {"encoder": (P.T @ R if self.force == "byol" else R) - eta * W}
         if self.learnt:
             velocity["predictor"] = self.predictor_rate * R @ W.T - eta * P
+        leaked = self._leaked(W, P, V) if self.leak else 0.0
         if self.lagging:
             assert self.ema_rate is not None
-            velocity["target"] = self.ema_rate * (W - V)
+            velocity["target"] = self.ema_rate * (W - V) + leaked
+        else:
+            velocity["encoder"] += leaked
         return velocity
 
     def _laws(self) -> dict[str, Law]:
         """Return what is conserved up to decay: the balance by the factor Pᵀ, the Gram matrix by the optimal P."""
+        if self.leak and not self.lagging:
+            return {}
         if self.learnt and self.force == "byol":
             alpha = self.predictor_rate
             law = Law(
@@ -244,6 +271,9 @@ class LinearJEPA:
         if self.predictor is None and not self.learnt:
             return {"gram": Law(lambda state: state["encoder"] @ state["encoder"].T, 2 * self.weight_decay)}
         return {}
+
+    def _leaked(self, W: Array, P: Array, V: Array) -> Array:
+        return self.leak * (P @ W @ self.views.cross.T - V @ self.views.target)
 
     def _residual(self, W: Array, P: Array, V: Array) -> Array:
         return V @ self.views.cross - P @ W @ self.views.context

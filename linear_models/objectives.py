@@ -1,6 +1,7 @@
 """What every objective has in common: a force in parts, and descent of an explicit loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import matrix, rate
+from jepalign.linear_models.closed_forms import ClosedForm, implicit_forms, solve
 from jepalign.linear_models.dictionary import DICTIONARY, SpectralPredictor
 from jepalign.linear_models.flow import Path, State, integrate
 from jepalign.linear_models.views import ViewPair
@@ -89,16 +91,34 @@ class Descent(ABC):
         encoder: ArrayLike,
         times: ArrayLike,
         *,
-        method: str = "DOP853",
+        method: str = "auto",
         rtol: float = 1e-10,
         atol: float = 1e-12,
     ) -> Path:
-        """Integrate the flow from ``encoder``, (k, d), at time 0 (:func:`jepalign.linear_models.flow.integrate`).
+        """Solve the flow from ``encoder``, (k, d), at time 0.
+
+        Parameters
+        ----------
+        encoder : array_like of shape (k, d)
+            W at time 0.
+        times : array_like of shape (T,)
+            Increasing, the first at least 0; the last may be ∞ for a closed form.
+        method : str
+            "auto": the strongest closed form whose assumptions the data fulfil, else DOP853; "closed": that or an error; or the name
+            of an integrator (:func:`jepalign.linear_models.flow.integrate`).
+        rtol, atol : float
+            Bounds of the local error of an integrator's step, relative and absolute.
+
+        Returns
+        -------
+        Path
+            Its ``method`` says what was used and why, its ``departures`` how far the data are from the closed form's assumptions.
 
         Raises
         ------
         InputError
-            If an argument is malformed, or the flow is not defined at the start (:meth:`forces`).
+            If an argument is malformed, the flow is not defined at the start (:meth:`forces`), or no closed form holds and
+            ``method`` is "closed".
         """
         W = self._encoder(encoder)
         self.forces(W)
@@ -106,7 +126,15 @@ class Descent(ABC):
         def velocity(state: State) -> State:
             return {"encoder": self._velocity(state["encoder"])}
 
-        return integrate(velocity, {"encoder": W}, times, method=method, rtol=rtol, atol=atol)
+        def integrator(name: str) -> Path:
+            return integrate(velocity, {"encoder": W}, times, method=name, rtol=rtol, atol=atol)
+
+        return solve(self.closed_forms(W), integrator, times, start={"encoder": W}, method=method)
+
+    def closed_forms(self, encoder: ArrayLike) -> Iterable[ClosedForm]:
+        """Return the solutions in closed form from ``encoder``, (k, d), the strongest first, whether or not the data fulfil them."""
+        self._encoder(encoder)
+        return ()
 
     def _velocity(self, W: Array) -> Array:
         """Return Ẇ unchecked: a flow that runs into a singularity ends with a status, not an error."""
@@ -167,6 +195,10 @@ class ImplicitUniformity(Descent):
         W = self._encoder(encoder)
         check_defined(self.views, W, self.predictor)
         return self._parts(W)
+
+    def closed_forms(self, encoder: ArrayLike) -> Iterable[ClosedForm]:
+        """Return the logistic modes of a power of the embedding covariance, if the predictor is one (5.9)."""
+        return implicit_forms(self.views, self._encoder(encoder), self.predictor.name, self.weight_decay)
 
     def _velocity(self, W: Array) -> Array:
         return self._parts(W).total
