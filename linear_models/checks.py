@@ -45,3 +45,10 @@ def rate(name: str, value: float, *, positive: bool = False, infinite: bool = Fa
     if number == np.inf and not infinite:
         raise InputError(name, number, "must be finite")
     return number
+
+
+def count(name: str, value: int, *, least: int = 1) -> int:
+    """Return an integer at least ``least``, or raise ``InputError``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(name, repr(value), f"must be an integer, at least {least}")
+    return int(value)
