@@ -1,7 +1,7 @@
 """What the theory predicts for linear encoders: views, objectives, closed forms and a reference integrator."""
 
 from jepalign.linear_models.conservation import balance, discrete_drift
-from jepalign.linear_models.contrastive import SpectralContrastive
+from jepalign.linear_models.contrastive import InfoNCE, SpectralContrastive
 from jepalign.linear_models.dictionary import DICTIONARY, SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, Status, integrate
 from jepalign.linear_models.implicit_uniformity import (
@@ -20,6 +20,7 @@ __all__ = [
     "Forces",
     "Gradient",
     "ImplicitUniformity",
+    "InfoNCE",
     "Law",
     "LinearJEPA",
     "ModeForces",

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from jepalign.linear_models.objectives import Descent, Forces, symmetric
+from jepalign.linear_models.objectives import Forces, symmetric
+from jepalign.linear_models.rest import Separable
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SpectralContrastive(Descent):
+class SpectralContrastive(Separable):
     """The spectral contrastive loss L = −2 E z·z⁺ + E(z·z⁻)² and its descent Ẇ = −∇L − ηW.
 
     z = Wx and z⁺ = Wy are the embeddings of the two views, z⁻ that of the target view of another sample, so that
@@ -24,7 +27,8 @@ class SpectralContrastive(Descent):
 
     Notes
     -----
-    HaoChen, Wei, Gaidon & Ma 2021; time is that of the raw gradient: a mode is logistic in w² at rate 8λ.
+    HaoChen, Wei, Gaidon & Ma 2021; time is that of the raw gradient: a mode is logistic in w² at rate 8λ. For
+    Σ_x = Σ_y the minimum is −Σ_{i≤k} max(ρ_i, 0)² (1.5), and a mode survives a weight decay below 4λ.
     """
 
     def loss(self, encoder: ArrayLike) -> float:
@@ -46,3 +50,10 @@ class SpectralContrastive(Descent):
             explicit_repulsion=-2 * (context @ W.T @ target + target @ W.T @ context),
             decay=-self.weight_decay * W,
         )
+
+    def _growth(self, cross: Array, variance: Array, width: int) -> Array:
+        return 4 * cross
+
+    def _square(self, cross: Array, variance: Array, decay: float, width: int) -> Array:
+        surplus = cross - decay / 4
+        return np.where(surplus > 0, surplus / variance / variance, 0.0)

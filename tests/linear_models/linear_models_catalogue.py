@@ -7,7 +7,15 @@ import numpy as np
 from linear_models_strategies import Drawn, with_singular_values
 from numpy.typing import ArrayLike, NDArray
 
-from jepalign.linear_models import DICTIONARY, ImplicitUniformity, LinearJEPA, Path, SpectralContrastive, ViewPair
+from jepalign.linear_models import (
+    DICTIONARY,
+    ImplicitUniformity,
+    InfoNCE,
+    LinearJEPA,
+    Path,
+    SpectralContrastive,
+    ViewPair,
+)
 from jepalign.linear_models.objectives import Descent
 
 Array = NDArray[np.float64]
@@ -97,6 +105,8 @@ MODELS = {
     ),
     "spectral contrastive": Model(SpectralContrastive, 4.0),
     "spectral contrastive with decay": Model(lambda v: SpectralContrastive(v, DECAY), 4.0),
+    "InfoNCE": Model(lambda v: InfoNCE(v, DECAY, temperature=0.5), 16.0),
+    "Euclidean InfoNCE": Model(lambda v: InfoNCE(v, temperature=0.5, kernel="gaussian"), 4.0),
 } | {
     f"U of {name}": Model(
         lambda v, entry=entry: ImplicitUniformity(v, DECAY, predictor=entry),  # type: ignore[misc]
