@@ -1,5 +1,12 @@
 """Chapter 4, collapse: thresholds, equilibria and their stability, and what an explicit term rescues."""
 
+from jepalign.linear_models.collapse.rescue import (
+    HybridEquilibria,
+    Rescue,
+    c_jepa_strength,
+    hybrid_equilibria,
+    rescue_weight,
+)
 from jepalign.linear_models.collapse.thresholds import (
     basin_edge,
     competition,
@@ -12,12 +19,17 @@ from jepalign.linear_models.collapse.thresholds import (
 )
 
 __all__ = [
+    "HybridEquilibria",
+    "Rescue",
     "basin_edge",
+    "c_jepa_strength",
     "competition",
     "critical_weight_decay",
     "equilibria",
     "growth",
+    "hybrid_equilibria",
     "rank_bound",
+    "rescue_weight",
     "survives",
     "surviving_rank",
 ]
