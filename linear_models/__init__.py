@@ -1,7 +1,7 @@
 """What the theory predicts for linear encoders: views, objectives, closed forms and a reference integrator."""
 
 from jepalign.linear_models.conservation import balance, discrete_drift
-from jepalign.linear_models.contrastive import InfoNCE, SpectralContrastive
+from jepalign.linear_models.contrastive import BarlowTwins, InfoNCE, SpectralContrastive, VICReg, WhitenedAlignment
 from jepalign.linear_models.dictionary import DICTIONARY, SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, Status, integrate
 from jepalign.linear_models.implicit_uniformity import (
@@ -17,6 +17,7 @@ from jepalign.linear_models.views import Modes, ViewPair
 
 __all__ = [
     "DICTIONARY",
+    "BarlowTwins",
     "Forces",
     "Gradient",
     "ImplicitUniformity",
@@ -30,7 +31,9 @@ __all__ = [
     "SpectralContrastive",
     "SpectralPredictor",
     "Status",
+    "VICReg",
     "ViewPair",
+    "WhitenedAlignment",
     "balance",
     "discrete_drift",
     "effective_coefficient",

@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from jepalign.linear_models import (
     DICTIONARY,
+    BarlowTwins,
     ImplicitUniformity,
     InfoNCE,
     LinearJEPA,
     Path,
     SpectralContrastive,
     ViewPair,
+    WhitenedAlignment,
 )
 from jepalign.linear_models.objectives import Descent
 
@@ -48,6 +50,8 @@ class Model:
         generator, k, d = drawn.rng, drawn.width(), drawn.views.dimension
         objective = self.build(drawn.views)
         state = {"encoder": with_singular_values(generator, generator.uniform(0.5, 1, size=k), d)}
+        if isinstance(objective, WhitenedAlignment):
+            state["encoder"] = objective.whiten(state["encoder"])
         if isinstance(objective, LinearJEPA) and objective.learnt:
             state["predictor"] = with_singular_values(generator, generator.uniform(0.2, 1, size=k), k)
         if isinstance(objective, LinearJEPA) and objective.lagging:
@@ -107,6 +111,8 @@ MODELS = {
     "spectral contrastive with decay": Model(lambda v: SpectralContrastive(v, DECAY), 4.0),
     "InfoNCE": Model(lambda v: InfoNCE(v, DECAY, temperature=0.5), 16.0),
     "Euclidean InfoNCE": Model(lambda v: InfoNCE(v, temperature=0.5, kernel="gaussian"), 4.0),
+    "Barlow Twins": Model(lambda v: BarlowTwins(v, DECAY), 4.0),
+    "whitened alignment": Model(WhitenedAlignment, 8.0),
 } | {
     f"U of {name}": Model(
         lambda v, entry=entry: ImplicitUniformity(v, DECAY, predictor=entry),  # type: ignore[misc]
