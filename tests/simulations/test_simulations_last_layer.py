@@ -1,0 +1,44 @@
+"""The frozen flow of the last layer: a network whose backbone does not move follows it."""
+
+import numpy as np
+import pytest
+import torch
+
+from jepalign.errors import InputError
+from jepalign.simulations.data import both_orders, digit_views
+from jepalign.simulations.encoders import MLP, linear_predictor
+from jepalign.simulations.last_layer import effective_rank, last_layer, surviving
+from jepalign.simulations.training import JEPA, Rates
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_network_with_frozen_features_follows_the_forecast(ema: float | None) -> None:
+    views = digit_views(device=torch.device("cpu"), seed=0)
+    encoder, predictor = MLP((64, 32, 6), "tanh", seed=0), linear_predictor(6, seed=1)
+    x, y = both_orders(views.x, views.y)
+    measured = last_layer(encoder, predictor, x, y)
+    rates = Rates(step=0.02, weight_decay=0.05, ema=ema)
+    encoder.backbone.requires_grad_(False)
+    backbone = [p.clone() for p in encoder.backbone.parameters()]
+    jepa = JEPA(encoder, predictor, rates)
+    decayed = jepa.optimizer.param_groups[0]
+    decayed["params"] = [encoder.last.weight]
+    path = measured.forecast(rates, np.array([2.0, 4.0]))
+    for _ in range(100):
+        jepa.step(x, y)
+    assert all(torch.equal(a, b) for a, b in zip(backbone, encoder.backbone.parameters(), strict=True))
+    # Descent with steps ε follows the flow up to ε/2 · t · (rates of order one).
+    W, P = encoder.last.weight.detach().numpy(), predictor.weight.detach().numpy()
+    size = np.abs(measured.weight).max()
+    assert np.abs(path.encoder[0] - W).max() < 0.02 * size
+    assert np.abs(path.predictor[0] - P).max() < 0.02
+    assert np.abs(path.encoder[0] - measured.weight).max() > 0.1 * size
+
+
+def test_effective_rank_and_survivors() -> None:
+    assert effective_rank(np.eye(5)) == pytest.approx(5)
+    assert effective_rank(np.diag([1.0, 0, 0])) == pytest.approx(1)
+    assert effective_rank(np.zeros((3, 3))) == 0
+    assert surviving(np.diag([1.0, 0.02, 0.001]), np.eye(3)) == 2
+    with pytest.raises(InputError, match="backbone"):
+        last_layer(torch.nn.Linear(3, 2), linear_predictor(2, seed=0), torch.ones(4, 3), torch.ones(4, 3))
