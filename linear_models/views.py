@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import matrix
+from jepalign.linear_models.masking.laws import Masks
 
 Array = NDArray[np.float64]
 
@@ -121,6 +122,35 @@ class ViewPair:
         C = covariance("signal", _square("signal", signal))
         N = covariance("noise", _square("noise", noise, len(C)))
         return cls(C + N, C + N, C)
+
+    @classmethod
+    def masked(cls, tokens: ArrayLike, masks: Masks, target: Literal["output", "input"] = "output") -> Self:
+        """Return the views of tokens u under random masks m independent of them, x = m∘u.
+
+        Parameters
+        ----------
+        tokens : array_like of shape (n, n)
+            The covariance S of u.
+        masks : MaskLaw, IndependentMasks, MultiBlockMasks or BlockMask
+            The law of m, 1 for visible, over n tokens.
+        target : "output" or "input"
+            What the target encoder sees. "output": the whole input, y = u (only its output is masked, as in I-JEPA,
+            Assran et al. 2023): Σ_y = S and Σ_yx = S diag(E m). "input": the hidden tokens, y = (1−m)∘u:
+            Σ_yx = E[(1−m)mᵀ]∘S, of trace 0, and Σ_y = E[(1−m)(1−m)ᵀ]∘S.
+
+        Raises
+        ------
+        InputError
+            If ``tokens`` is no covariance or of another size than the masks, or ``target`` is neither.
+        """
+        mean, second = masks.mean, masks.second
+        S = covariance("tokens", _square("tokens", tokens, len(mean)))
+        if target == "output":
+            return cls(second * S, S, S * mean)
+        if target != "input":
+            raise InputError("target", repr(target), "must be 'output' or 'input'")
+        hidden = 1 - mean[:, None] - mean + second
+        return cls(second * S, hidden * S, (mean - second) * S)
 
     @property
     def dimension(self) -> int:
