@@ -5,7 +5,15 @@ cross-covariance of the two views, ``variance`` is σ; times are raw gradient-fl
 """
 
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
+from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_without_predictor_matrices
 from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
 from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
 
-__all__ = ["balanced_jepa", "barlow_twins", "spectral_contrastive", "unbalanced_jepa"]
+__all__ = [
+    "balanced_jepa",
+    "barlow_twins",
+    "ema_without_predictor",
+    "ema_without_predictor_matrices",
+    "spectral_contrastive",
+    "unbalanced_jepa",
+]
