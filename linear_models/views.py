@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import matrix
 from jepalign.linear_models.masking.laws import Masks
+from jepalign.linear_models.masking.world_model import stationary_covariance
 
 Array = NDArray[np.float64]
 
@@ -151,6 +152,32 @@ class ViewPair:
             raise InputError("target", repr(target), "must be 'output' or 'input'")
         hidden = 1 - mean[:, None] - mean + second
         return cls(second * S, hidden * S, (mean - second) * S)
+
+    @classmethod
+    def next_state(cls, dynamics: ArrayLike, noise: ArrayLike, actions: ArrayLike | None = None) -> Self:
+        """Return a stationary state x and its successor y = Fx + Ba + ξ: Σ_x = Σ_y = FΣFᵀ + BBᵀ + Q, Σ_yx = FΣ_x.
+
+        Parameters
+        ----------
+        dynamics, noise : array_like of shape (d, d)
+            F, of spectral radius below 1, and Q = Cov ξ.
+        actions : array_like of shape (d, k), optional
+            B. Actions a are white, of covariance I and independent of x and ξ; the context stays x.
+
+        Raises
+        ------
+        InputError
+            If F is not stable, Q is no covariance, or a shape does not fit.
+        """
+        F = _square("dynamics", dynamics)
+        driving = covariance("noise", _square("noise", noise, len(F)))
+        if actions is not None:
+            B = matrix("actions", actions)
+            if len(B) != len(F):
+                raise InputError("actions", f"array of shape {B.shape}", f"must have {len(F)} rows")
+            driving = driving + B @ B.T
+        state = stationary_covariance(F, driving)
+        return cls(state, state, F @ state)
 
     @property
     def dimension(self) -> int:
