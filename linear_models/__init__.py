@@ -1,9 +1,11 @@
 """What the theory predicts for linear encoders: views, objectives, closed forms and a reference integrator."""
 
+from jepalign.linear_models.autoencoder import MaskedAutoencoder
 from jepalign.linear_models.conservation import balance, discrete_drift
 from jepalign.linear_models.contrastive import BarlowTwins, InfoNCE, SpectralContrastive, VICReg, WhitenedAlignment
 from jepalign.linear_models.dictionary import DICTIONARY, SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, Status, integrate
+from jepalign.linear_models.hybrids import Hybrid
 from jepalign.linear_models.implicit_uniformity import (
     ModeForces,
     PowerGap,
@@ -13,6 +15,7 @@ from jepalign.linear_models.implicit_uniformity import (
 )
 from jepalign.linear_models.jepa import Gradient, LinearJEPA
 from jepalign.linear_models.objectives import Forces, ImplicitUniformity
+from jepalign.linear_models.rest import ModeEquilibria
 from jepalign.linear_models.views import Modes, ViewPair
 
 __all__ = [
@@ -20,10 +23,13 @@ __all__ = [
     "BarlowTwins",
     "Forces",
     "Gradient",
+    "Hybrid",
     "ImplicitUniformity",
     "InfoNCE",
     "Law",
     "LinearJEPA",
+    "MaskedAutoencoder",
+    "ModeEquilibria",
     "ModeForces",
     "Modes",
     "Path",
