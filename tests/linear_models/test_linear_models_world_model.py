@@ -27,8 +27,8 @@ def reference(F: np.ndarray, Q: np.ndarray) -> np.ndarray:
 @examples(25)
 def test_stationary_covariance_solves_its_equation(seed: int, size: int, radius: float, singular: bool) -> None:
     rng = np.random.default_rng(seed)
-    F = rng.normal(size=(size, size))
-    F *= radius / np.abs(np.linalg.eigvals(F)).max()
+    drawn = rng.normal(size=(size, size))
+    F = drawn * (radius / np.abs(np.linalg.eigvals(drawn)).max())
     root = rng.normal(size=(size, 1 if singular else size))
     Q = root @ root.T
     found = stationary_covariance(F, Q)
