@@ -1,5 +1,6 @@
 """Chapter 4, collapse: thresholds, equilibria and their stability, and what an explicit term rescues."""
 
+from jepalign.linear_models.collapse.phase_diagram import phase_diagram
 from jepalign.linear_models.collapse.rescue import (
     HybridEquilibria,
     Rescue,
@@ -28,6 +29,7 @@ __all__ = [
     "equilibria",
     "growth",
     "hybrid_equilibria",
+    "phase_diagram",
     "rank_bound",
     "rescue_weight",
     "survives",
