@@ -5,15 +5,20 @@ cross-covariance of the two views, ``variance`` is σ; times are raw gradient-fl
 """
 
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
+from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
 from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_without_predictor_matrices
+from jepalign.linear_models.trajectories.gram import spectral_contrastive_gram
 from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
 from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
 
 __all__ = [
     "balanced_jepa",
     "barlow_twins",
+    "deep_jepa",
     "ema_without_predictor",
     "ema_without_predictor_matrices",
+    "masked_autoencoder",
     "spectral_contrastive",
+    "spectral_contrastive_gram",
     "unbalanced_jepa",
 ]
