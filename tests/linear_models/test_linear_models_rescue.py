@@ -85,7 +85,7 @@ def _logdet(k: Any, e: Any) -> Any:
 
 
 @given(bend=BENDS, sigma=SIZES, eta=SIZES, alpha=SIZES, epsilon=st.sampled_from([0.0, 1e-12, 1e-4, 1e-2, 0.5]))
-@examples(250)
+@examples(150)
 def test_hinge_and_log_det_are_the_closed_forms(
     bend: float, sigma: float, eta: float, alpha: float, epsilon: float
 ) -> None:
@@ -293,3 +293,19 @@ def test_what_has_no_meaning_is_refused() -> None:
     ):
         with pytest.raises(InputError):
             wrong()
+
+
+@pytest.mark.parametrize("term", TERMS, ids=repr)
+def test_sixty_decades_leave_no_nan(term: Uniformity) -> None:
+    # pytest turns every warning into an error.
+    rng = np.random.default_rng(0)
+    lam, sigma, eta, alpha = 10 ** rng.uniform(-30, 30, (4, 500))
+    found = rescue_weight(lam, sigma, eta, uniformity=term, predictor_rate=alpha)
+    assert not np.isnan(found.rescue).any()
+    assert (found.rescue >= found.repel).all()
+    gamma = np.clip(1.1 * found.rescue, 1e-30, 1e30)[:20]
+    rests = hybrid_equilibria(
+        lam[:20], sigma[:20], eta[:20], uniformity=term, strength=gamma, predictor_rate=alpha[:20]
+    )
+    assert np.isfinite(rests.weight.compressed()).all()
+    assert np.isfinite(rests.predictor.compressed()).all()
