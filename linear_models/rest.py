@@ -110,10 +110,15 @@ class Separable(Descent):
         return self.views.dimension if width is None else count("width", width)
 
 
+def covariance_gap(views: ViewPair) -> float:
+    """Return the largest entry of Σ_x − Σ_y, relative to the largest of both."""
+    largest = max(float(np.abs(views.context).max()), float(np.abs(views.target).max()))
+    return float(np.abs(views.context - views.target).max()) / largest if largest > 0 else 0.0
+
+
 def check_equal_covariances(views: ViewPair) -> None:
     """Raise ``InputError`` unless Σ_x = Σ_y, up to rounding."""
-    gap = np.abs(views.context - views.target).max()
-    if gap > ROUNDING * np.abs(views.context).max():
+    if (gap := covariance_gap(views)) > ROUNDING:
         raise InputError("views", f"covariances that differ by {gap:.3g}", "must be equal for context and target")
 
 

@@ -1,5 +1,6 @@
 """Chapter 1, decorrelation: Barlow Twins of a linear encoder, in the form that is solved and in the published one."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,9 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import rate
+from jepalign.linear_models.closed_forms import ClosedForm, logistic_modes
 from jepalign.linear_models.objectives import Forces, symmetric
 from jepalign.linear_models.rest import Separable, leading
-from jepalign.linear_models.views import Modes
+from jepalign.linear_models.views import Modes, ViewPair
 
 Array = NDArray[np.float64]
 
@@ -84,6 +86,21 @@ class BarlowTwins(Separable):
             implicit_repulsion=np.zeros_like(W),
             explicit_repulsion=repulsion,
             decay=-self.weight_decay * W,
+        )
+
+    def closed_forms(self, encoder: ArrayLike) -> Iterable[ClosedForm]:
+        """Return the logistic modes of "simon" (5.6), for C and W that share directions; the published form has none."""
+        W, eta = self._encoder(encoder), self.weight_decay
+        if self.form != "simon":
+            return ()
+        # The loss sees C alone: views with these moments have the same flow and modes whatever Σ_x is.
+        scale = float(np.abs(self.views.cross).max()) or 1.0
+        C, one = symmetric(self.views.cross), self.views.dimension * scale * np.eye(self.views.dimension)
+        alone = ViewPair.from_covariances(one, one, C)
+        return (
+            logistic_modes(
+                alone, W, lambda cross, _: 4 * cross - eta, lambda cross, _: 2 * np.abs(cross), "Barlow Twins (5.6)"
+            ),
         )
 
     def optimum(self, width: int) -> Array:

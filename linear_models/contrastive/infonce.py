@@ -1,6 +1,7 @@
 """Chapter 1, the contrastive side: InfoNCE of a linear encoder for Gaussian views and infinitely many negatives."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import rate
+from jepalign.linear_models.closed_forms import ClosedForm, logistic_modes
 from jepalign.linear_models.objectives import Forces, symmetric
-from jepalign.linear_models.rest import Separable
+from jepalign.linear_models.rest import Separable, covariance_gap
 
 Array = NDArray[np.float64]
 
@@ -93,6 +95,20 @@ class InfoNCE(Separable):
             explicit_repulsion=repulsion,
             decay=-self.weight_decay * W,
         )
+
+    def closed_forms(self, encoder: ArrayLike) -> Iterable[ClosedForm]:
+        """Return the logistic modes of dot products on aligned views (1.3 and 5.5); the Gaussian kernel has none."""
+        W, eta, tau = self._encoder(encoder), self.weight_decay, self.temperature
+        if self.kernel != "dot":
+            return ()
+        form = logistic_modes(
+            self.views,
+            W,
+            lambda cross, _: 2 * cross / tau - eta,
+            lambda _, variance: np.sqrt(2) * variance / tau,
+            "InfoNCE",
+        )
+        return (replace(form, departures={**form.departures, "equal covariances": covariance_gap(self.views)}),)
 
     def _growth(self, cross: Array, variance: Array, width: int) -> Array:
         return 2 * cross / self.temperature

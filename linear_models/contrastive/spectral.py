@@ -1,12 +1,14 @@
 """Chapter 1, the contrastive side: the spectral contrastive loss of a linear encoder."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jepalign.linear_models.closed_forms import ClosedForm, logistic_modes
 from jepalign.linear_models.objectives import Forces, symmetric
-from jepalign.linear_models.rest import Separable
+from jepalign.linear_models.rest import Separable, covariance_gap
 
 Array = NDArray[np.float64]
 
@@ -50,6 +52,14 @@ class SpectralContrastive(Separable):
             explicit_repulsion=-2 * (context @ W.T @ target + target @ W.T @ context),
             decay=-self.weight_decay * W,
         )
+
+    def closed_forms(self, encoder: ArrayLike) -> Iterable[ClosedForm]:
+        """Return the logistic modes of aligned views (5.5)."""
+        W, eta = self._encoder(encoder), self.weight_decay
+        form = logistic_modes(
+            self.views, W, lambda cross, _: 4 * cross - eta, lambda _, variance: 2 * variance, "spectral contrastive"
+        )
+        return (replace(form, departures={**form.departures, "equal covariances": covariance_gap(self.views)}),)
 
     def _growth(self, cross: Array, variance: Array, width: int) -> Array:
         return 4 * cross

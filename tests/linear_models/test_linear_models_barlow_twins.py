@@ -100,7 +100,9 @@ def test_equilibria_and_threshold() -> None:
 def test_learns_modes_one_by_one_at_rate_eight_lambda() -> None:
     # Simon et al. 2023: w² is logistic from w₀² to 1/λ at rate 8λ.
     w0, times = 1e-3, np.linspace(0, 6, 13)
-    path = BarlowTwins(ALIGNED).solve(w0 * np.eye(3), times)
+    path = BarlowTwins(ALIGNED).solve(w0 * np.eye(3), times, method="DOP853")
+    closed = BarlowTwins(ALIGNED).solve(w0 * np.eye(3), times, method="closed")
+    np.testing.assert_allclose(closed.encoder, path.encoder, atol=1e-8)
     for i, lam in enumerate((0.6, 1.5)):
         expected = 1 / (lam + (1 / w0**2 - lam) * np.exp(-8 * lam * times))
         np.testing.assert_allclose(path.encoder[:, i, i] ** 2, expected, rtol=1e-7)
@@ -148,3 +150,21 @@ def test_refusals() -> None:
             BarlowTwins(ALIGNED, **problem)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="width"):
         BarlowTwins(ALIGNED).optimum(4)
+
+
+def test_closed_form_needs_no_alignment_with_the_covariance() -> None:
+    rng = np.random.default_rng(5)
+    axes, values = orthogonal(rng, 4), np.array([0.9, 0.3, -0.2, 0.05])
+    mixed = rng.normal(size=(4, 4))
+    views = ViewPair.from_covariances(mixed @ mixed.T + 2 * np.eye(4), 3 * np.eye(4), axes * values @ axes.T)
+    W = orthogonal(rng, 2) * [0.3, 0.02] @ axes[:, [0, 1]].T
+    objective, times = BarlowTwins(views, 0.1), [0.0, 1.0, 5.0]
+    closed = objective.solve(W, times, method="closed")
+    np.testing.assert_allclose(closed.encoder, objective.solve(W, times, method="DOP853").encoder, atol=1e-8)
+    end = objective.solve(W, [np.inf]).encoder[0]
+    expected = (1 - 0.1 / (4 * values[:2])) / values[:2]
+    np.testing.assert_allclose(np.linalg.svd(end, compute_uv=False) ** 2, np.sort(expected)[::-1], rtol=1e-12)
+    with pytest.raises(InputError, match="alignment"):
+        objective.solve(W + 0.1, times, method="closed")
+    with pytest.raises(InputError, match="no closed form is known"):
+        BarlowTwins(views, form="published").solve(W, times, method="closed")

@@ -229,3 +229,23 @@ def test_directions_without_variance_are_left_out() -> None:
     with pytest.raises(InputError, match="at most 1"):
         objective.optimum(2)
     assert objective.equilibria().weight.mask.tolist() == [[False, False], [False, True]]
+
+
+@pytest.mark.parametrize("name", ["spectral", "dot"])
+@pytest.mark.parametrize("seed", range(4))
+def test_aligned_modes_are_solved_in_closed_form(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    views = aligned(rng, 4)
+    objective: Separable = OBJECTIVES[name](views, 0.2)
+    directions = objective.equilibria().modes.directions
+    W = orthogonal(rng, 3) * rng.uniform(0.01, 1, size=3) @ directions[:, [0, 2, 3]].T
+    times = [0.0, 0.2, 1.0, 3.0]
+    closed = objective.solve(W, times)
+    assert closed.method.startswith("closed form")
+    np.testing.assert_allclose(closed.encoder, objective.solve(W, times, method="DOP853").encoder, atol=1e-8)
+    end = objective.solve(W, [np.inf]).encoder[0]
+    weights = np.ma.filled(objective.equilibria().weight[:, 1], 0.0)[[0, 2, 3]]
+    np.testing.assert_allclose(np.linalg.norm(end @ directions[:, [0, 2, 3]], axis=0), weights, atol=1e-12)
+    unequal = ViewPair.from_covariances(views.context, 1.1 * views.target, views.cross)
+    assert OBJECTIVES[name](unequal, 0.2).solve(W, [1.0]).departures["equal covariances"] == pytest.approx(0.1 / 1.1)
+    assert OBJECTIVES[name](unequal, 0.2).solve(W, [1.0]).method.startswith("DOP853")
