@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from jepalign.linear_models import (
     DICTIONARY,
     BarlowTwins,
+    Hybrid,
     ImplicitUniformity,
     InfoNCE,
     LinearJEPA,
@@ -19,10 +20,11 @@ from jepalign.linear_models import (
     WhitenedAlignment,
 )
 from jepalign.linear_models.objectives import Descent
+from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral
 
 Array = NDArray[np.float64]
 State = dict[str, Array]
-Objective = LinearJEPA | Descent
+Objective = LinearJEPA | Descent | Hybrid
 
 DECAY = 0.05
 # The steps' errors of 1e-10, about a hundred of them, grow by at most e⁴ ≈ 55 over a horizon of four time constants (a
@@ -50,18 +52,19 @@ class Model:
         generator, k, d = drawn.rng, drawn.width(), drawn.views.dimension
         objective = self.build(drawn.views)
         state = {"encoder": with_singular_values(generator, generator.uniform(0.5, 1, size=k), d)}
+        jepa = objective.jepa if isinstance(objective, Hybrid) else objective
         if isinstance(objective, WhitenedAlignment):
             state["encoder"] = objective.whiten(state["encoder"])
-        if isinstance(objective, LinearJEPA) and objective.learnt:
+        if isinstance(jepa, LinearJEPA) and jepa.learnt:
             state["predictor"] = with_singular_values(generator, generator.uniform(0.2, 1, size=k), k)
-        if isinstance(objective, LinearJEPA) and objective.lagging:
+        if isinstance(jepa, LinearJEPA) and jepa.lagging:
             state["target"] = with_singular_values(generator, generator.uniform(0.5, 1, size=k), d)
         return state
 
 
 def solve(objective: Objective, state: Mapping[str, Array], times: ArrayLike) -> Path:
     """Solve from a state, whatever it consists of."""
-    if isinstance(objective, LinearJEPA):
+    if isinstance(objective, LinearJEPA | Hybrid):
         return objective.solve(state["encoder"], state.get("predictor"), times, state.get("target"))
     return objective.solve(state["encoder"], times)
 
@@ -79,12 +82,13 @@ def velocity(objective: Objective, state: State) -> State:
     P, V = state.get("predictor"), state.get("target")
     found = {"encoder": objective.forces(W, P, V).total}
     target = W if V is None else V
+    jepa = objective.jepa if isinstance(objective, Hybrid) else objective
     if P is not None:
         R = target @ objective.views.cross - P @ W @ objective.views.context
-        found["predictor"] = objective.predictor_rate * R @ W.T - objective.weight_decay * P
+        found["predictor"] = jepa.predictor_rate * R @ W.T - jepa.weight_decay * P
     if V is not None:
-        assert objective.ema_rate is not None
-        found["target"] = objective.ema_rate * (W - V)
+        assert jepa.ema_rate is not None
+        found["target"] = jepa.ema_rate * (W - V)
     return found
 
 
@@ -113,6 +117,11 @@ MODELS = {
     "Euclidean InfoNCE": Model(lambda v: InfoNCE(v, temperature=0.5, kernel="gaussian"), 4.0),
     "Barlow Twins": Model(lambda v: BarlowTwins(v, DECAY), 4.0),
     "whitened alignment": Model(WhitenedAlignment, 8.0),
+    "hybrid with spectral uniformity": Model(lambda v: Hybrid(LinearJEPA(v, weight_decay=DECAY), Spectral(), 0.5), 2.0),
+    "hybrid with SIGReg and EMA": Model(lambda v: Hybrid(LinearJEPA(v, ema_rate=0.5), SIGReg(), 0.2), 2.0),
+    "hybrid with log-det, optimal predictor": Model(
+        lambda v: Hybrid(LinearJEPA(v, predictor_rate=np.inf), LogDet(), 0.1), 2.0
+    ),
 } | {
     f"U of {name}": Model(
         lambda v, entry=entry: ImplicitUniformity(v, DECAY, predictor=entry),  # type: ignore[misc]
