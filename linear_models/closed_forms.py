@@ -12,7 +12,7 @@ from jepalign.linear_models.alignment import TOLERANCE, AlignedModes, aligned_mo
 from jepalign.linear_models.conservation import balance
 from jepalign.linear_models.dictionary import SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, State, Status, drifts, increasing_times
-from jepalign.linear_models.trajectories import balanced_jepa, unbalanced_jepa
+from jepalign.linear_models.trajectories import balanced_jepa, ema_without_predictor_matrices, unbalanced_jepa
 from jepalign.linear_models.trajectories.logistic import logistic_square
 from jepalign.linear_models.views import ViewPair
 
@@ -28,6 +28,8 @@ class JEPA(Protocol):
     def predictor_rate(self) -> float: ...  # noqa: D102
     @property
     def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def ema_rate(self) -> float | None: ...  # noqa: D102
     @property
     def predictor(self) -> SpectralPredictor | None: ...  # noqa: D102
     @property
@@ -155,7 +157,11 @@ def logistic_modes(
 
 def jepa_forms(jepa: JEPA, W: Array, P: Array, V: Array) -> Iterator[ClosedForm]:
     """Yield the closed forms of a JEPA from the state (W, P, V), the strongest first."""
-    if jepa.leak or jepa.lagging:
+    if jepa.leak:
+        return
+    if jepa.predictor is not None and jepa.predictor.name == "no-predictor":
+        yield ClosedForm("linear flow without a predictor (5.7)", {}, lambda times: _linear(jepa, W, V, times))
+    if jepa.lagging or (jepa.predictor is not None and jepa.predictor.name not in _POWERS):
         return
     modes = aligned_modes(jepa.views, W, P if jepa.learnt else None)
     if not jepa.learnt:
@@ -174,6 +180,15 @@ def jepa_forms(jepa: JEPA, W: Array, P: Array, V: Array) -> Iterator[ClosedForm]
         yield ClosedForm(
             "balanced modes with weight decay (5.2)", departures, lambda times: _balanced(jepa, modes, times)
         )
+
+
+def _linear(jepa: JEPA, W: Array, V: Array, times: Array) -> dict[str, Array]:
+    covariances = jepa.views.context, jepa.views.cross
+    rate = jepa.ema_rate if jepa.lagging else None
+    encoder, target = ema_without_predictor_matrices(
+        times, W, V, *covariances, ema_rate=rate, weight_decay=jepa.weight_decay
+    )
+    return {"encoder": encoder} | ({"target": target} if jepa.lagging else {})
 
 
 def _live(modes: AlignedModes) -> NDArray[np.bool_]:

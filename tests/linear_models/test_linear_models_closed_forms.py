@@ -200,3 +200,16 @@ def test_residual_form_conserves_predictor_less_half_the_square() -> None:
     kept: list[Array] = [p + p.T - 2 * w @ w.T for w, p in zip(path.encoder, path.predictor, strict=True)]
     assert np.abs(kept[1] - kept[0]).max() < 1e-8
     assert np.abs(path.predictor[1] - P).max() > 0.1
+
+
+@pytest.mark.parametrize("ema_rate", [None, 0.7])
+@given(drawn_views(dimensions=(1, 8), conditions=(0.0, 3.0)))
+@examples(10)
+def test_without_a_predictor_every_flow_is_linear(ema_rate: float | None, drawn: Drawn) -> None:
+    jepa = LinearJEPA(drawn.views, predictor=DICTIONARY["no-predictor"], ema_rate=ema_rate, weight_decay=DECAY)
+    W, V = drawn.rng.normal(size=(2, drawn.width(), drawn.views.dimension))
+    start = (W, None, [0.5, 3.0], None if ema_rate is None else V)
+    path, integrated = jepa.solve(*start), jepa.solve(*start, method="DOP853", rtol=1e-11)
+    assert path.method == "closed form: linear flow without a predictor (5.7)"
+    assert np.abs(path.encoder - integrated.encoder).max() < 1e-9 * np.abs(W).max()
+    assert np.abs(path.target - integrated.target).max() < 1e-9 * max(np.abs(W).max(), np.abs(V).max())
