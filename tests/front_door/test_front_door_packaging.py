@@ -25,7 +25,7 @@ MODULES = sorted(
 SHARED = {"jepalign.errors", "jepalign.storage", "jepalign.datasets", "jepalign.measurements"}
 MAY_IMPORT = {
     "theory": {"sympy", "z3", "flint", "jepalign.errors"},
-    "linear_models": {"numpy", "scipy"} | SHARED,
+    "linear_models": {"numpy", "scipy", "xarray"} | SHARED,
     "simulations": {"numpy", "torch", "jepalign.linear_models"} | SHARED,
     "figures": {"numpy", "matplotlib", "jepalign.linear_models"} | SHARED,
 }
