@@ -12,7 +12,7 @@ from jepalign.linear_models.checks import matrix, rate
 from jepalign.linear_models.closed_forms import ClosedForm, solve
 from jepalign.linear_models.flow import Law, Path, State, integrate
 from jepalign.linear_models.objectives import Forces, encoder_matrix
-from jepalign.linear_models.rest import ModeEquilibria, leading
+from jepalign.linear_models.rest import ModeEquilibria, inverse_root, leading
 from jepalign.linear_models.trajectories.logistic import logistic_square
 from jepalign.linear_models.views import ViewPair
 
@@ -144,7 +144,7 @@ class MaskedAutoencoder:
         """
         left, values, right, inverse = self._regression()
         leading(values, right.T, width)
-        # DW = U diag(v) Qᵀ Σ_x^{−1/2} =: U B; the balanced factors of a product are those of its singular values.
+        # The balanced factors of a product are those of its singular values.
         product = (left[:, :width] * values[:width]) @ right[:width] @ inverse
         outer, size, inner = np.linalg.svd(product)
         halves = np.sqrt(size[:width])
@@ -204,12 +204,10 @@ class MaskedAutoencoder:
         return self.views.cross - D @ (W @ self.views.context)
 
     def _regression(self) -> tuple[Array, Array, Array, Array]:
-        """Return the singular value decomposition of Σ_yxΣ_x^{−1/2}, cut to the rank of Σ_x, and Σ_x^{−1/2}."""
-        values, vectors = np.linalg.eigh(self.views.context)
-        kept = values > len(values) * np.finfo(float).eps * values[-1]
-        inverse = vectors[:, kept] / np.sqrt(values[kept])
-        left, singular, right = np.linalg.svd(self.views.cross @ inverse, full_matrices=False)
-        return left, singular, right, inverse.T
+        """Return the singular value decomposition of Σ_yxR, and Rᵀ, for a root with RᵀΣ_xR = I, which serves as Σ_x^{−1/2}."""
+        root = inverse_root(self.views.context)
+        left, values, right = np.linalg.svd(self.views.cross @ root, full_matrices=False)
+        return left, values, right, root.T
 
     def _arguments(self, encoder: ArrayLike, decoder: ArrayLike) -> tuple[Array, Array]:
         W = encoder_matrix(self.views, "encoder", encoder)

@@ -124,13 +124,18 @@ def check_equal_covariances(views: ViewPair) -> None:
 
 def generalised_directions(moment: Array, cross: Array) -> tuple[Array, Array]:
     """Return ρ, descending, and U with UᵀΣU = I of Cv = ρΣv, (r,) and (d, r); directions without variance are left out."""
-    units = np.sqrt(np.where(np.diag(moment) > 0, np.diag(moment), 1.0))
-    values, vectors = np.linalg.eigh(moment / np.outer(units, units))
-    kept = values > len(values) * np.finfo(float).eps * values[-1]
-    root = vectors[:, kept] / np.sqrt(values[kept]) / units[:, None]
+    root = inverse_root(moment)
     whitened = root.T @ ((cross + cross.T) / 2) @ root
     rho, axes = np.linalg.eigh((whitened + whitened.T) / 2)
     return np.clip(rho[::-1], -1.0, 1.0), root @ axes[:, ::-1]
+
+
+def inverse_root(moment: Array) -> Array:
+    """Return R, (d, r), with RᵀΣR = I for a covariance Σ of rank r, computed in units of standard deviations."""
+    units = np.sqrt(np.where(np.diag(moment) > 0, np.diag(moment), 1.0))
+    values, vectors = np.linalg.eigh(moment / np.outer(units, units))
+    kept = values > len(values) * np.finfo(float).eps * values[-1]
+    return vectors[:, kept] / np.sqrt(values[kept]) / units[:, None]
 
 
 def leading_directions(views: ViewPair, width: int) -> tuple[Array, Array]:

@@ -249,3 +249,45 @@ def test_aligned_modes_are_solved_in_closed_form(name: str, seed: int) -> None:
     unequal = ViewPair.from_covariances(views.context, 1.1 * views.target, views.cross)
     assert OBJECTIVES[name](unequal, 0.2).solve(W, [1.0]).departures["equal covariances"] == pytest.approx(0.1 / 1.1)
     assert OBJECTIVES[name](unequal, 0.2).solve(W, [1.0]).method.startswith("DOP853")
+
+
+@NAMED
+@given(
+    size=st.floats(-12, 12),
+    rho=st.floats(1e-9, 1, exclude_max=True),
+    decay=st.floats(0, 1),
+    small=st.booleans(),
+    tau=st.floats(-6, 6),
+)
+@examples(60)
+def test_weights_at_rest_against_fifty_digits(
+    name: str, size: float, rho: float, decay: float, small: bool, tau: float
+) -> None:
+    variance, temperature = 10.0**size, 10.0**tau
+    cross = rho * variance
+    critical = 4 * cross if name == "spectral" else 2 * cross / temperature
+    eta = critical * (decay * 1e-6 if small else decay)
+    views = ViewPair.from_covariances([[variance]], [[variance]], [[cross]])
+    built: dict[str, Separable] = {
+        "spectral": SpectralContrastive(views, eta),
+        "dot": InfoNCE(views, eta, temperature),
+        "gaussian": InfoNCE(views, eta, temperature, "gaussian"),
+    }
+    weight = built[name].equilibria().weight[0, 1]
+    with mp.workdps(50):
+        sigma, lam, t, e = (mp.mpf(value) for value in (variance, cross, temperature, eta))
+        if name == "spectral":
+            square = (lam - e / 4) / sigma**2
+        elif name == "dot":
+            square = t * (lam - e * t / 2) / sigma**2
+        else:
+            v = (mp.sqrt(9 - 8 * lam / sigma + 4 * e * t / sigma) - 1) / 2
+            square = t * (1 / v - 1) / sigma
+        # The difference of λ and decay multiplies its rounding; everything else is a few operations on positive numbers.
+        product = e if name == "spectral" else e * t
+        doubled = (4 if name == "spectral" else 2) * lam
+        condition = float((doubled + product) / abs(doubled - product)) if doubled != product else np.inf
+        if weight is np.ma.masked:
+            assert square <= 0 or condition > 1e15
+        elif square > 0:
+            assert abs(weight / mp.sqrt(square) - 1) <= 2e-15 * condition
