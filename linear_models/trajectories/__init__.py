@@ -4,20 +4,26 @@ A mode is a direction that the data and the weights share. ``weight`` is the enc
 cross-covariance of the two views, ``variance`` is σ; times are raw gradient-flow time, of the losses as chapter 1 to 5 state them.
 """
 
+from jepalign.linear_models.trajectories.arrival import deep_jepa_time, learning_order, masked_autoencoder_time
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
 from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_without_predictor_matrices
 from jepalign.linear_models.trajectories.gram import spectral_contrastive_gram
 from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
+from jepalign.linear_models.trajectories.power_predictor import power_predictor
 from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
 
 __all__ = [
     "balanced_jepa",
     "barlow_twins",
     "deep_jepa",
+    "deep_jepa_time",
     "ema_without_predictor",
     "ema_without_predictor_matrices",
+    "learning_order",
     "masked_autoencoder",
+    "masked_autoencoder_time",
+    "power_predictor",
     "spectral_contrastive",
     "spectral_contrastive_gram",
     "unbalanced_jepa",

@@ -1,6 +1,6 @@
 """Deep linear encoders (5.4): u̇ = uᵐ(λ − σuᵏ) for the weight u of every layer, w = u^L; m = 2L, k = 1 or, decoding, m = L, k = L+1.
 
-In x = σuᵏ/|λ| and y = (u₀/u)ᵏ, with s = (m−1)/k, time is an integral of yˢ over 1 ∓ x that `_outward` and `_inward` give without
+In x = σuᵏ/|λ| and y = (u₀/u)ᵏ, with s = (m−1)/k, time is an integral of yˢ over 1 ∓ x that `outward` and `inward` give without
 cancellation, as a sum of powers and Lerch's series. Newton's method inverts it in powers of y, where time is convex, and
 close to the equilibrium in the logarithm of the distance, where it is monotone too.
 """
@@ -55,7 +55,7 @@ def power(base: Array, numerator: int, denominator: int) -> Array:
     return value if rest == 0 else np.where((base > 0) & (base < np.inf), value * (1 + rest * np.log(base)), value)
 
 
-def _outward(powers: Powers, x0: Array, drop: Array, gap0: Array, gap: Array) -> Array:
+def outward(powers: Powers, x0: Array, drop: Array, gap0: Array, gap: Array) -> Array:
     """Return ∫ yˢ/(y − x₀) dy from y = e^drop to 1, for gap₀ = 1 − x₀ and gap = 1 − x₀/y; x₀ may be negative."""
     s, k = powers.s, powers.k
     count = powers.q if k == 1 else 1
@@ -72,7 +72,7 @@ def _outward(powers: Powers, x0: Array, drop: Array, gap0: Array, gap: Array) ->
     return total + factor * rest
 
 
-def _inward(powers: Powers, y_power: Array, log_gap0: Array, log_gap: Array) -> Array:
+def inward(powers: Powers, y_power: Array, log_gap0: Array, log_gap: Array) -> Array:
     """Return ∫ yˢ/(1 − y/x₀) dy from 1 to y, given y^{s+1} and ln(1 − 1/x₀), ln(1 − y/x₀); x₀ may be negative."""
     a = powers.s + 1
     return y_power * lerch(a, -log_gap) - lerch(a, -log_gap0)
@@ -91,7 +91,7 @@ def _rising(clock: Array, x0: Array, weight: Array, end: Array, powers: Powers) 
     middle = np.maximum(x0, far)
     gap0 = 1 - x0
     drop_far = np.log(x0 / middle)
-    needed = _outward(powers, x0, drop_far, gap0, 1 - middle)
+    needed = outward(powers, x0, drop_far, gap0, 1 - middle)
     low = np.exp(s * drop_far)
     near = clock < needed
     # Time is convex in Y = yˢ: Newton's method from below.
@@ -99,7 +99,7 @@ def _rising(clock: Array, x0: Array, weight: Array, end: Array, powers: Powers) 
     for _ in range(_STEPS):
         drop = np.log(y) / s
         gap = 1 - np.minimum(x0 * np.exp(-drop), far)
-        step = (_outward(powers, x0, drop, gap0, gap) - clock) * s * gap
+        step = (outward(powers, x0, drop, gap0, gap) - clock) * s * gap
         y = np.where(near, np.clip(y + step, low, 1.0), 1.0)
         if (np.abs(step) <= 1e-9 * y)[near].all():
             break
@@ -112,7 +112,7 @@ def _rising(clock: Array, x0: Array, weight: Array, end: Array, powers: Powers) 
     for _ in range(_STEPS):
         drop = np.log(middle) + np.log1p(np.exp(-zeta))
         gap = 1 / (1 + np.exp(zeta))
-        step = (left - _outward(powers, middle, drop, gap_m, gap)) * np.exp(-s * drop)
+        step = (left - outward(powers, middle, drop, gap_m, gap)) * np.exp(-s * drop)
         zeta = np.minimum(zeta + step, 690.0)
         if (np.abs(step) <= 1e-9 * (1 + np.abs(zeta))).all():
             break
@@ -130,12 +130,12 @@ def _falling(clock: Array, x0: Array, weight: Array, end: Array, powers: Powers)
     middle = np.maximum(v0, far)
     log_gap0 = np.log1p(-v0)
     y_far = (middle / v0) ** (s + 1)
-    needed = _inward(powers, y_far, log_gap0, np.log1p(-middle))
+    needed = inward(powers, y_far, log_gap0, np.log1p(-middle))
     near = clock < needed
     y = np.where(near, np.minimum(1 + (s + 1) * (1 - v0) * clock, y_far), 1.0)
     for _ in range(_STEPS):
         log_gap = np.log1p(-np.minimum(v0 * y ** (1 / (s + 1)), far))
-        step = (_inward(powers, y, log_gap0, log_gap) - clock) * (s + 1) * np.exp(log_gap)
+        step = (inward(powers, y, log_gap0, log_gap) - clock) * (s + 1) * np.exp(log_gap)
         y = np.where(near, np.clip(y - step, 1.0, y_far), 1.0)
         if (np.abs(step) <= 1e-9 * y)[near].all():
             break
@@ -145,7 +145,7 @@ def _falling(clock: Array, x0: Array, weight: Array, end: Array, powers: Powers)
     zeta = np.minimum(-log_gap_m + left * middle, 46.0)
     for _ in range(_STEPS):
         ratio = -np.expm1(-zeta) / middle
-        step = (_inward(powers, ratio ** (s + 1), log_gap_m, -zeta) - left) * middle / ratio**s
+        step = (inward(powers, ratio ** (s + 1), log_gap_m, -zeta) - left) * middle / ratio**s
         zeta = np.clip(zeta - step, -log_gap_m, 46.0)
         if (np.abs(step) <= 1e-9 * zeta).all():
             break
@@ -167,12 +167,12 @@ def _dying(times: Array, weight: Array, attraction: Array, variance: Array, powe
     clock = _clock(times, weight, variance, k)
     log_gap0 = np.log1p(v)
     y_far = (middle / v) ** (s + 1)
-    needed = np.where(inside, _inward(powers, y_far, log_gap0, np.log1p(middle)), 0.0)
+    needed = np.where(inside, inward(powers, y_far, log_gap0, np.log1p(middle)), 0.0)
     near = inside & (clock < needed)
     y = np.where(near, np.clip(1 + (s + 1) * (1 + v) * clock, 1.0, y_far), 1.0)
     for _ in range(_STEPS):
         log_gap = np.log1p(np.minimum(v * y ** (1 / (s + 1)), middle))
-        step = (_inward(powers, y, log_gap0, log_gap) - clock) * (s + 1) * np.exp(log_gap)
+        step = (inward(powers, y, log_gap0, log_gap) - clock) * (s + 1) * np.exp(log_gap)
         y = np.where(near, np.clip(y - step, 1.0, y_far), 1.0)
         if (np.abs(step) <= 1e-9 * y)[near].all():
             break
@@ -192,7 +192,7 @@ def _dying(times: Array, weight: Array, attraction: Array, variance: Array, powe
     for _ in range(_STEPS):
         drop = np.log(z) / s
         gap = 1 + x * np.exp(-drop)
-        step = (-_outward(powers, -x, drop, 1 + x, gap) - left) * s * gap
+        step = (-outward(powers, -x, drop, 1 + x, gap) - left) * s * gap
         z = np.maximum(z - step, 1.0)
         if (np.abs(step) <= 1e-9 * z).all():
             break

@@ -37,7 +37,7 @@ def _table(a: float) -> Array:
 
 def lerch(a: float, l: Array) -> Array:  # noqa: E741
     """Return Σ xⁱ/(a+i), i from 0, for l = −ln(1−x) from −ln 3 on."""
-    inside = np.clip(l, _LOW + 0.5, _HIGH - 0.5)
+    inside = np.fmax(np.fmin(l, _HIGH - 0.5), _LOW + 0.5)  # also where l is no number, in a branch not taken
     piece = np.minimum((inside - _LOW).astype(np.int32), _HIGH - _LOW - 1)
     place = inside - (piece + (_LOW + 0.5))
     powers = _table(float(a))

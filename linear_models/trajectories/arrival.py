@@ -1,0 +1,179 @@
+"""The time at which a mode reaches a level, in closed form, and the order in which modes are learnt (5.4 to 5.6).
+
+All flows here are u̇ = c uᵐ(λ − σuᵏ), whose time is the integral that `depth` inverts. Times are raw gradient-flow time; Littwin et
+al. 2024 print L times it.
+"""
+
+from typing import Literal, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jepalign.errors import InputError
+from jepalign.linear_models.modal import WEIGHT, common_shape, cross_covariances, sized, variances
+from jepalign.linear_models.trajectories.depth import Powers, checked_depth, outward, power
+from jepalign.linear_models.trajectories.lerch import lerch
+
+Array = NDArray[np.float64]
+Objective = Literal["jepa", "autoencoder"]
+
+
+def _logistic(level: Array, weight: Array, cross: Array, variance: Array) -> Array:
+    """Return the time of u̇ = λu − σu³, for a level between the start and the limit."""
+    x0, x = (variance * w * w / np.where(cross == 0, 1.0, cross) for w in (weight, level))
+    small = np.abs(x) < 1
+    gained = 2 * np.log(level / weight) + np.log((1 - np.where(small, x0, 0)) / (1 - np.where(small, x, 0)))
+    v0, v = 1 / x0, 1 / x
+    other = np.log1p((v0 - v) / (v - 1))
+    return np.where(small, gained, other) / (2 * cross)
+
+
+def _passed(level: Array, weight: Array, cross: Array, variance: Array, powers: Powers) -> Array:
+    """Return the time of u̇ = uᵐ(λ − σuᵏ), m > 1, for a level between the start and the limit."""
+    depth, q, k, a = powers.depth, powers.q, powers.k, powers.s + 1
+    size = np.abs(cross)
+    drop = k / depth * np.log(weight / level)  # ln y
+    x0, x = (variance * power(w, k, depth) / size for w in (weight, level))
+    rising = outward(powers, x0, drop, 1 - x0, 1 - x) / (k * power(weight, q, depth) * size)
+
+    def series(w: Array, log_gap: Array) -> Array:
+        return lerch(a, -log_gap) / (k * variance * w) / w
+
+    falling = series(level, np.log1p(-1 / x)) - series(weight, np.log1p(-1 / x0))
+    # λ < 0: in the series while x > ½, in powers from there on.
+    half = power(size / (2 * variance), depth, k)
+    turn = np.clip(half, level, weight)
+    x1 = variance * power(turn, k, depth) / size
+    early = series(turn, np.log1p(1 / x1)) - series(weight, np.log1p(1 / x0))
+    back = k / depth * np.log(level / turn)
+    late = outward(powers, -x, back, 1 + x, 1 + x1) / (k * power(level, q, depth) * size)
+    dying = np.where(weight > turn, early, 0.0) + np.where(turn > level, late, 0.0)
+    return np.where(cross < 0, dying, np.where(x0 < 1, rising, falling))
+
+
+def _time(level: Array, weight: Array, cross: Array, variance: Array, powers: Powers) -> Array:
+    with np.errstate(all="ignore"):
+        level, weight, cross, variance = np.broadcast_arrays(level, weight, cross, variance)
+        end = np.where(cross > 0, power(np.abs(cross) / variance, powers.depth, powers.k), 0.0)
+        up = (weight > 0) & (level > weight) & (level < end)
+        down = (level < weight) & (level > end)
+        moved = up | down
+        at = np.where(moved, level, 2.0).ravel()
+        start, lam, sig = (np.where(moved, x, 1.0).ravel() for x in (weight, cross, variance))
+        found = _logistic(at, start, lam, sig) if powers.q == 0 else _passed(at, start, lam, sig, powers)
+        neutral = (1 / at - 1 / start) * (1 / at + 1 / start) / (2 * powers.depth * sig)
+        found = np.maximum(np.where(lam == 0, neutral, found), 0.0).reshape(level.shape)
+        return np.where(level == weight, 0.0, np.where(moved & ~np.isnan(found), found, np.inf))
+
+
+def _checked(level: ArrayLike, weight: ArrayLike, cross: ArrayLike, variance: ArrayLike) -> tuple[Array, ...]:
+    goal, w = sized("level", level, WEIGHT, signed=False), sized("weight", weight, WEIGHT, signed=False)
+    a, s = cross_covariances(cross), variances(variance)
+    common_shape(level=goal, weight=w, cross=a, variance=s)
+    return goal, w, a, s
+
+
+def _powers(objective: str, depth: SupportsIndex) -> Powers:
+    number = checked_depth(depth)
+    if objective == "jepa":
+        return Powers(number, 2 * number - 1, 1)
+    if objective == "autoencoder":
+        return Powers(number, number - 1, number + 1)
+    raise InputError("objective", repr(objective), 'must be "jepa" or "autoencoder"')
+
+
+def deep_jepa_time(
+    level: ArrayLike, weight: ArrayLike, cross: ArrayLike, variance: ArrayLike, *, depth: SupportsIndex
+) -> Array:
+    """Return the time at which `deep_jepa` reaches a level; depth 1 is the balanced JEPA with equal rates and no decay.
+
+    Parameters
+    ----------
+    level : array_like
+        The weight to be reached: 0 or between 1e-150 and 1e150.
+    weight, cross, variance : array_like
+        w₀ ≥ 0, λ and σ as for `deep_jepa`.
+    depth : int
+        L ≥ 1, the number of layers of the encoder.
+
+    Returns
+    -------
+    ndarray
+        Raw gradient-flow time, of the shape the arguments broadcast to: 0 at the start, ∞ where the level is never reached.
+
+    Raises
+    ------
+    InputError
+        If an argument leaves its range or the shapes do not broadcast.
+
+    Notes
+    -----
+    Littwin et al. 2024 give the first terms, in L times this time; the exact time is ours.
+    """
+    return _time(*_checked(level, weight, cross, variance), _powers("jepa", depth))
+
+
+def masked_autoencoder_time(
+    level: ArrayLike, weight: ArrayLike, cross: ArrayLike, variance: ArrayLike, *, depth: SupportsIndex
+) -> Array:
+    """Return the time at which `masked_autoencoder` reaches a level; arguments and result as for `deep_jepa_time`.
+
+    Raises
+    ------
+    InputError
+        If an argument leaves its range or the shapes do not broadcast.
+
+    Notes
+    -----
+    Littwin et al. 2024 give the first term, in L times this time; the exact time is ours.
+    """
+    return _time(*_checked(level, weight, cross, variance), _powers("autoencoder", depth))
+
+
+def learning_order(
+    cross: ArrayLike,
+    variance: ArrayLike,
+    weight: ArrayLike,
+    *,
+    depth: SupportsIndex,
+    objective: Objective = "jepa",
+    fraction: float = 0.5,
+) -> NDArray[np.intp]:
+    """Return the indices of modes in the order in which they reach a fraction of their equilibria, by the exact times.
+
+    Parameters
+    ----------
+    cross, variance, weight : array_like
+        λ, σ and w₀ ≥ 0 of the modes, which broadcast to one dimension; each start is below its level.
+    depth : int
+        L ≥ 1, the number of layers of the encoder.
+    objective : str
+        "jepa" or "autoencoder".
+    fraction : float
+        Between 0 and 1, of the equilibrium.
+
+    Returns
+    -------
+    ndarray
+        Indices, the first learnt first; modes that start above their level come first, those that never arrive last.
+
+    Raises
+    ------
+    InputError
+        If an argument leaves its range or the shapes do not broadcast to one dimension.
+
+    Notes
+    -----
+    Littwin et al. 2024: a JEPA learns by λ and then by λ/σ, an autoencoder by λ alone, to leading order in a small start.
+    """
+    if not 0 < fraction < 1:
+        raise InputError("fraction", fraction, "must be between 0 and 1")
+    powers = _powers(objective, depth)
+    w, a, s = sized("weight", weight, WEIGHT, signed=False), cross_covariances(cross), variances(variance)
+    if len(common_shape(cross=a, variance=s, weight=w)) != 1:
+        raise InputError("shapes", f"{a.shape}, {s.shape}, {w.shape}", "must broadcast to one dimension")
+    w, a, s = np.broadcast_arrays(w, a, s)
+    with np.errstate(all="ignore"):
+        level = fraction * power(np.maximum(a, 0.0) / s, powers.depth, powers.k)
+    times = np.where(a > 0, np.where(w >= level, 0.0, _time(level, w, a, s, powers)), np.inf)
+    return np.argsort(times, kind="stable")
