@@ -11,6 +11,7 @@ from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_w
 from jepalign.linear_models.trajectories.gram import spectral_contrastive_gram
 from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
 from jepalign.linear_models.trajectories.power_predictor import power_predictor
+from jepalign.linear_models.trajectories.stiefel import optimal_predictor_direction
 from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "masked_autoencoder",
     "masked_autoencoder_time",
     "power_predictor",
+    "optimal_predictor_direction",
     "spectral_contrastive",
     "spectral_contrastive_gram",
     "unbalanced_jepa",

@@ -74,7 +74,8 @@ def _factors(stairs: Array, pivots: NDArray[np.intp], half: Array, times: Array)
     square = both @ both.swapaxes(1, 2)
     square[:, rows, rows] += np.exp(-2 * (scale + exponent))
     grown *= np.exp(4 * np.minimum(half, 0.0) * times[fine][:, None])[:, None, :]
-    return np.linalg.inv(np.linalg.cholesky(square)) @ grown, fine
+    factors: Array = np.asarray(np.linalg.inv(np.linalg.cholesky(square)) @ grown, dtype=np.float64)
+    return factors, fine
 
 
 def _at(times: Array, start: Array, half: Array, axes: Array, into: Array, places: NDArray[np.intp]) -> None:
