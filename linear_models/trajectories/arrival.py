@@ -110,7 +110,8 @@ def deep_jepa_time(
     -----
     Littwin et al. 2024 give the first terms, in L times this time; the exact time is ours.
     """
-    return _time(*_checked(level, weight, cross, variance), _powers("jepa", depth))
+    goal, w, a, s = _checked(level, weight, cross, variance)
+    return _time(goal, w, a, s, _powers("jepa", depth))
 
 
 def masked_autoencoder_time(
@@ -127,7 +128,40 @@ def masked_autoencoder_time(
     -----
     Littwin et al. 2024 give the first term, in L times this time; the exact time is ours.
     """
-    return _time(*_checked(level, weight, cross, variance), _powers("autoencoder", depth))
+    goal, w, a, s = _checked(level, weight, cross, variance)
+    return _time(goal, w, a, s, _powers("autoencoder", depth))
+
+
+def spectral_contrastive_time(level: ArrayLike, weight: ArrayLike, cross: ArrayLike, variance: ArrayLike) -> Array:
+    """Return the time at which `spectral_contrastive` reaches a level; arguments and result as for `deep_jepa_time`.
+
+    Raises
+    ------
+    InputError
+        If an argument leaves its range or the shapes do not broadcast.
+
+    Notes
+    -----
+    The inverse of the logistic square of HaoChen, Wei, Gaidon & Ma 2021's loss.
+    """
+    goal, w, a, s = _checked(level, weight, cross, variance)
+    return _time(goal, w, a, s * s, Powers(1, 0, 2)) / 4
+
+
+def barlow_twins_time(level: ArrayLike, weight: ArrayLike, cross: ArrayLike) -> Array:
+    """Return the time at which `barlow_twins` reaches a level; arguments and result as for `deep_jepa_time`.
+
+    Raises
+    ------
+    InputError
+        If an argument leaves its range or the shapes do not broadcast.
+
+    Notes
+    -----
+    The step of Simon et al. 2023 is where w² is half its end 1/λ, at ln(1/(λw₀²) − 1)/(8λ); they print it without the 1.
+    """
+    goal, w, a, _ = _checked(level, weight, cross, 1.0)
+    return _time(goal, w, a, a * a, Powers(1, 0, 2)) / 4
 
 
 def learning_order(

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from jepalign.errors import InputError
-from jepalign.linear_models.trajectories.arrival import deep_jepa_time, learning_order, masked_autoencoder_time
+from jepalign.linear_models.trajectories.arrival import (
+    barlow_twins_time,
+    deep_jepa_time,
+    learning_order,
+    masked_autoencoder_time,
+    spectral_contrastive_time,
+)
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
+from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
 
 PAIRS = {"jepa": (deep_jepa, deep_jepa_time), "autoencoder": (masked_autoencoder, masked_autoencoder_time)}
 
@@ -70,3 +77,15 @@ def test_what_leaves_the_domain_is_an_error(change: dict[str, Any]) -> None:
         deep_jepa_time(**given)
     with pytest.raises(InputError, match="objective"):
         learning_order([1.0], 1.0, 0.1, depth=1, objective="other")  # type: ignore[arg-type]
+
+
+def test_contrastive_times_and_the_steps_of_simon() -> None:
+    rng = np.random.default_rng(8)
+    w, cross, s = 10 ** rng.uniform(-1, 1, 500), rng.uniform(-1, 1, 500), rng.uniform(0.5, 2, 500)
+    t = rng.uniform(0.1, 1, 500)
+    # At 8λt < 8 and a start within 1/1000 of the end, a rounding of the level moves the time by some 1e6 roundings.
+    assert np.allclose(spectral_contrastive_time(spectral_contrastive(t, w, cross, s), w, cross, s), t, rtol=1e-9)
+    assert np.allclose(barlow_twins_time(barlow_twins(t, w, cross), w, cross), t, rtol=1e-9)
+    step = barlow_twins_time(np.sqrt(0.5 / 0.3), 1e-3, 0.3)
+    assert step == pytest.approx(np.log(1 / (0.3 * 1e-6) - 1) / (8 * 0.3), rel=1e-14)
+    assert barlow_twins_time([1e-3, 2.0], 1e-3, 0.0)[1] == np.inf
