@@ -4,7 +4,13 @@ A mode is a direction that the data and the weights share. ``weight`` is the enc
 cross-covariance of the two views, ``variance`` is σ; times are raw gradient-flow time, of the losses as chapter 1 to 5 state them.
 """
 
-from jepalign.linear_models.trajectories.arrival import deep_jepa_time, learning_order, masked_autoencoder_time
+from jepalign.linear_models.trajectories.arrival import (
+    barlow_twins_time,
+    deep_jepa_time,
+    learning_order,
+    masked_autoencoder_time,
+    spectral_contrastive_time,
+)
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
 from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_without_predictor_matrices
@@ -17,6 +23,7 @@ from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
 __all__ = [
     "balanced_jepa",
     "barlow_twins",
+    "barlow_twins_time",
     "deep_jepa",
     "deep_jepa_time",
     "ema_without_predictor",
@@ -28,5 +35,6 @@ __all__ = [
     "power_predictor",
     "spectral_contrastive",
     "spectral_contrastive_gram",
+    "spectral_contrastive_time",
     "unbalanced_jepa",
 ]
