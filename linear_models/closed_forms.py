@@ -12,7 +12,13 @@ from jepalign.linear_models.alignment import TOLERANCE, AlignedModes, aligned_mo
 from jepalign.linear_models.conservation import balance
 from jepalign.linear_models.dictionary import SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, State, Status, drifts, increasing_times
-from jepalign.linear_models.trajectories import balanced_jepa, ema_without_predictor_matrices, unbalanced_jepa
+from jepalign.linear_models.trajectories import (
+    balanced_jepa,
+    ema_without_predictor_matrices,
+    optimal_predictor_direction,
+    power_predictor,
+    unbalanced_jepa,
+)
 from jepalign.linear_models.trajectories.logistic import logistic_square
 from jepalign.linear_models.views import ViewPair
 
@@ -239,6 +245,23 @@ def _residual(jepa: JEPA, modes: AlignedModes, times: Array) -> dict[str, Array]
     return _parts(jepa, modes, times, found, c + alpha * found * found / 2)
 
 
+def _direction(jepa: JEPA, W: Array) -> ClosedForm:
+    """Return Oja's flow of a single row of unit length in its own clock (5.8)."""
+    size = float(np.linalg.norm(W))
+    C = (jepa.views.cross + jepa.views.cross.T) / 2
+    departures = {
+        "identity variance": float(np.abs(jepa.views.context - np.eye(W.shape[1])).max()),
+        "symmetry": float(np.abs(jepa.views.cross - C).max()),
+        "unit length": abs(size - 1),
+        "weight decay": jepa.weight_decay,
+    }
+
+    def states(times: Array) -> dict[str, Array]:
+        return {"encoder": optimal_predictor_direction(times, W[0] / size, C)[:, None, :]}
+
+    return ClosedForm("optimal predictor of one row (5.8)", departures, states)
+
+
 def implicit_forms(
     views: ViewPair, W: Array, predictor: str, weight_decay: float, force: Literal["byol", "residual"] = "residual"
 ) -> Iterator[ClosedForm]:
@@ -250,16 +273,9 @@ def implicit_forms(
     def states(times: Array) -> dict[str, Array]:
         live = _live(modes)
         start, variance = modes.weights["encoder"], np.where(live, modes.variance, 1.0)
-        if force == "byol":
-            p = (start * start * variance) ** exponent
-            p = balanced_jepa(2 * exponent * times[:, None], p, modes.cross, variance, weight_decay=weight_decay)
-            w = np.copysign(np.sqrt(p ** (1 / exponent) / variance), start)
-        else:
-            root = (start * start * variance) ** (exponent / 2)
-            y = logistic_square(
-                times[:, None], root, exponent * (modes.cross - weight_decay), np.sqrt(exponent * variance)
-            )
-            w = np.copysign(y ** (1 / exponent) / np.sqrt(variance), start)
+        w = power_predictor(
+            times[:, None], start, modes.cross, variance, exponent=exponent, weight_decay=weight_decay, force=force
+        )
         return {"encoder": modes.matrix(np.where(live, w, start * decay(times, weight_decay)[:, None]))}
 
     yield ClosedForm(f"predictor Φ^{exponent:g}, aligned modes (5.9)", modes.departures, states)
@@ -279,5 +295,7 @@ def _determined(jepa: JEPA, modes: AlignedModes, W: Array, P: Array) -> Iterator
             }
 
         yield ClosedForm("optimal predictor, aligned modes, which stand still but for decay", modes.departures, faded)
+        if len(W) == 1:
+            yield _direction(jepa, W)
     else:
         yield from implicit_forms(jepa.views, W, jepa.predictor.name, jepa.weight_decay, jepa.force)

@@ -29,7 +29,7 @@ class WienerPlan:
 
 SCALES = {
     "quick": WienerPlan(((LINEAR, "linear"), (DEEP, "tanh")), steps=150, records=6),
-    "paper": WienerPlan(((LINEAR, "linear"), (DEEP, "tanh"), (DEEP, "relu"), (DEEP, "gelu")), steps=4000, records=41),
+    "paper": WienerPlan(((LINEAR, "linear"), (DEEP, "tanh"), (DEEP, "relu"), (DEEP, "gelu")), steps=1000, records=26),
 }
 SETTINGS = {
     "no decay": Rates(step=0.1, predictor=8.0),

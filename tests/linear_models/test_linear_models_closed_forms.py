@@ -213,3 +213,16 @@ def test_without_a_predictor_every_flow_is_linear(ema_rate: float | None, drawn:
     assert path.method == "closed form: linear flow without a predictor (5.7)"
     assert np.abs(path.encoder - integrated.encoder).max() < 1e-9 * np.abs(W).max()
     assert np.abs(path.target - integrated.target).max() < 1e-9 * max(np.abs(W).max(), np.abs(V).max())
+
+
+def test_one_row_with_the_optimal_predictor_follows_oja() -> None:
+    rng = np.random.default_rng(6)
+    Q = orthogonal(rng, 4)
+    views = ViewPair.from_covariances(np.eye(4), np.eye(4), (Q * [0.8, 0.5, -0.2, -0.6]) @ Q.T)
+    W = rng.normal(size=(1, 4))
+    jepa, times = LinearJEPA(views, predictor_rate=np.inf), [0.0, 1.0, 6.0]
+    unit = W / np.linalg.norm(W)
+    path, integrated = (jepa.solve(unit, None, times, method=method) for method in ("auto", "DOP853"))
+    assert path.method == "closed form: optimal predictor of one row (5.8)"
+    assert np.abs(path.encoder - integrated.encoder).max() < 1e-8
+    assert "DOP853" in jepa.solve(W, None, times).method
