@@ -41,6 +41,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.implicit_power:power",
             "Implicit repulsive power tr(F_uWᵀ) against the alignment loss, for any predictor, along whole trainings",
         ),
+        "wiener": Experiment(
+            "jepalign.simulations.wiener:wiener",
+            "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
+        ),
     }
 )
 

@@ -28,7 +28,7 @@ class WienerPlan:
 
 
 SCALES = {
-    "quick": WienerPlan(((LINEAR, "linear"), (DEEP, "tanh")), steps=150, records=6),
+    "quick": WienerPlan(((LINEAR, "linear"), (DEEP, "tanh")), steps=60, records=4),
     "paper": WienerPlan(((LINEAR, "linear"), (DEEP, "tanh"), (DEEP, "relu"), (DEEP, "gelu")), steps=1000, records=26),
 }
 SETTINGS = {

@@ -16,6 +16,8 @@ from jepalign.simulations.implicit_power import power_run
 from jepalign.simulations.objectives import EXPLICIT
 
 NAMES = list(EXPERIMENTS)
+# Identities, which must hold to rounding; of the others a claim that fails is a result.
+EXACT = ("dictionary", "conservation", "power")
 
 
 @functools.cache
@@ -24,17 +26,22 @@ def quick(name: str) -> Measurement:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_claim_holds_and_every_false_version_is_refused(name: str) -> None:
+def test_every_verdict_follows_from_its_error(name: str) -> None:
     found = quick(name)
-    failed = [row for row in found.rows if row["verdict"] != "holds"]
-    assert not failed
     controls = [row for row in found.rows if "control" in row["experiment"]]
     assert controls
     assert len(controls) < len(found.rows)
-    # A verdict follows from the error: claims within their bound, false versions far outside the same bound.
-    assert all((row["error"] >= 1e3) if row in controls else (row["error"] <= 1) for row in found.rows)
+    # Claims within their bound, false versions far outside the same bound.
+    for row in found.rows:
+        held = row["error"] is not None and ((row["error"] >= 1e3) if row in controls else (row["error"] <= 1))
+        assert held is (row["verdict"] == "holds") or "diverged" in row["architecture"], row
     assert all(tuple(row) == COLUMNS for row in found.rows)
     assert len({(row["experiment"], row["architecture"]) for row in found.rows}) == len(found.rows)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_identities_hold_and_every_false_version_is_refused(name: str) -> None:
+    assert [row for row in quick(name).rows if row["verdict"] != "holds"] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +52,7 @@ def test_arrays_are_plain_and_survive_the_file(name: str, tmp_path: object) -> N
     assert set(again.arrays) == set(found.arrays)
     for key, values in found.arrays.items():
         assert values.dtype.kind in "fiU", key
-        if values.dtype.kind == "f":
+        if values.dtype.kind == "f" and name in EXACT:
             assert np.isfinite(values).all(), key
         np.testing.assert_array_equal(again.arrays[key], values)
     assert again.rows == found.rows
@@ -107,6 +114,9 @@ def test_committed_results_are_of_paper_scale_and_a_clean_commit(name: str) -> N
     assert len(found.provenance["commit"]) == 40
     # A failure may be committed, but not a verdict that its error does not bear out.
     for row in found.rows:
+        if "diverged" in row["architecture"]:
+            assert row["verdict"] == "fails"
+            continue
         bound = row["error"] >= 1e3 if "control" in row["experiment"] else row["error"] <= 1
         assert (row["verdict"] == "holds") == bound
     folder = files("jepalign.simulations") / "measurements"
