@@ -83,5 +83,5 @@ def _standardised(name: str, values: Array, divisor: int, epsilon: float) -> tup
 
 def _through(gradient: Array, units: Array, scale: Array, divisor: int) -> Array:
     """Return the gradient with respect to the batch, given that with respect to its standardised columns."""
-    inner = gradient - units * ((gradient * units).sum(axis=0) / divisor)
-    return (inner - inner.mean(axis=0)) / scale
+    # Its columns have mean 0 as those of the other batch do: nothing is left of the mean's own gradient.
+    return (gradient - units * ((gradient * units).sum(axis=0) / divisor)) / scale
