@@ -6,16 +6,15 @@ from numpy.typing import ArrayLike, NDArray
 from jepalign.linear_models.modal import (
     common_shape,
     cross_covariances,
-    elementwise,
     moments,
     rates,
     select,
     variances,
     weights,
 )
+from jepalign.linear_models.trajectories.blocks import blockwise
 from jepalign.linear_models.trajectories.decayed import decayed
-from jepalign.linear_models.trajectories.lambert import ratio, root_of_twice
-from jepalign.linear_models.trajectories.wright import wright
+from jepalign.linear_models.trajectories.lambert import ratio, root_of_twice, share
 
 Array = NDArray[np.float64]
 
@@ -23,19 +22,27 @@ _HUGE = 1e290  # a time λ²t/σ beyond which only 1/t is left of a mode that di
 
 
 def _above(clock: Array, equilibrium: Array, start: Array) -> Array:
-    """Return w for a start between 0 and the equilibrium, v > 1: u = v−1 has u + ln u = u₀ + ln u₀ − T."""
-    return equilibrium / (1 + wright(start - clock))
-
-
-def _below(clock: Array, equilibrium: Array, start: Array, times: Array, rate: Array) -> Array:
-    """Return w for v < 1, on either side of 0: −ln(1−v) − v = z²/2 grows by T."""
-    z = np.copysign(np.hypot(start, np.sqrt(2 * clock)), start)
-    z = np.minimum(z, 64.0)  # v = 1 long before
-    weight = equilibrium / z / ratio(z)
-    dying = (clock > _HUGE) & (start < 0)
-    if dying.any():
-        weight[dying] = -(equilibrium[dying] / rate[dying]) / times[dying]
+    """Return w for a start between 0 and the equilibrium, v > 1: u = v−1 has u + ln u = u₀ + ln u₀ − T. ``clock`` is used up."""
+    weight = share(np.subtract(start, clock, out=clock))
+    weight *= equilibrium
     return weight
+
+
+def _below(clock: Array, equilibrium: Array, start: Array) -> Array:
+    """Return w for v < 1, on either side of 0: −ln(1−v) − v = z²/2 grows by T. ``clock`` is used up."""
+    z, size = clock, np.abs(start)
+    if size.min(initial=1) > 1e-140 and size.max(initial=1) < 1e140:
+        z += start * start / 2
+        z *= 2
+        np.sqrt(z, out=z)
+    else:
+        z *= 2
+        np.hypot(start, np.sqrt(z, out=z), out=z)
+    np.copysign(z, start, out=z)
+    np.minimum(z, 64.0, out=z)  # v = 1 long before
+    weight = ratio(z)
+    weight *= z
+    return np.divide(equilibrium, weight, out=weight)
 
 
 def _neutral(times: Array, weight: Array, repulsion: Array) -> Array:
@@ -46,14 +53,31 @@ def _neutral(times: Array, weight: Array, repulsion: Array) -> Array:
 def _mode(
     times: Array, weight: Array, equilibrium: Array, rate: Array, start: Array, side: Array, repulsion: Array
 ) -> tuple[Array]:
-    clock = rate * times
-    result = np.empty_like(times)
-    select(side == 1, _above, result, clock, equilibrium, start)
-    select(side == -1, _below, result, clock, equilibrium, start, times, rate)
-    select(side == 0, _neutral, result, times, weight, repulsion)
-    still = (clock == 0) & (rate != 0) | (times == 0) | (weight == 0)
-    if still.any():
-        result[still] = weight[still]
+    given = times, weight, equilibrium, rate, start, side, repulsion
+    clock = np.empty(np.broadcast_shapes(*(value.shape for value in given)))
+    np.multiply(rate, times, out=clock)
+    slowest, latest = float(rate.min()) * float(times.min()), float(rate.max()) * float(times.max())
+    dying = (clock > _HUGE) & (start < 0) & (side == -1) if latest > _HUGE else None
+    still = (times == 0) | (weight == 0) if not (times.all() and weight.all()) else None
+    if slowest == 0 and not clock.all():
+        still = (clock == 0) & (rate != 0) | (times == 0) | (weight == 0)
+    alike = side.min() == side.max()
+    if alike and side.flat[0] == 1:
+        result = _above(clock, equilibrium, start)
+    elif alike and side.flat[0] == -1:
+        result = _below(clock, equilibrium, start)
+    else:
+        weight, times, equilibrium, rate, start, side, repulsion, clock = np.broadcast_arrays(
+            weight, times, equilibrium, rate, start, side, repulsion, clock
+        )
+        result = np.empty(clock.shape)
+        select(side == 1, _above, result, clock, equilibrium, start)
+        select(side == -1, _below, result, clock, equilibrium, start)
+        select(side == 0, _neutral, result, times, weight, repulsion)
+    if dying is not None:
+        np.copyto(result, -(equilibrium / rate) / times, where=dying)
+    if still is not None:
+        np.copyto(result, weight, where=still)
     return (result,)
 
 
@@ -70,7 +94,7 @@ def undecayed(times: Array, weight: Array, cross: Array, variance: Array, predic
         start = np.where(above, excess + np.log(excess), root_of_twice(np.where(above, 0.5, v)))
         rate = cross / variance * cross
         repulsion = speed * np.sqrt(2 * variance)
-    return elementwise(_mode, 1, times, weight, equilibrium, rate, start, side, repulsion)[0]
+    return blockwise(_mode, 1, times, weight, equilibrium, rate, start, side, repulsion)[0]
 
 
 def balanced_jepa(

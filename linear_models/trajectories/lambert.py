@@ -1,7 +1,9 @@
-"""Both real branches of Lambert's W as one smooth function: the solution v(z) of −ln(1−v) − v = z²/2 with the sign of z.
+"""The inverse functions of balanced trajectories: Lambert's W of arguments of either sign, in forms that lose no digit.
 
-1−v = −W(−e^{−1−z²/2}), by W₀ for z > 0 and W₋₁ for z < 0; v is analytic in z across 0, where the branches meet, so a table of
-Taylor polynomials of v/z serves both. Measured against 50 digits the relative error is at most 1e-15.
+1/(1 + W(eˣ)) from a table and the derivatives that its own differential equation gives (`share`). And both real branches for
+negative arguments as one smooth function, the solution v(z) of −ln(1−v) − v = z²/2 with the sign of z: 1−v = −W(−e^{−1−z²/2}), by W₀
+for z > 0 and W₋₁ for z < 0; v is analytic in z across 0, where the branches meet, so a table of Taylor polynomials of v/z serves both.
+Measured against 50 digits the relative error of either is at most 1e-15.
 """
 
 from functools import cache
@@ -9,9 +11,15 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from jepalign.linear_models.trajectories.blocks import vectors
+from jepalign.linear_models.trajectories.wright import wright
+
 Array = NDArray[np.float64]
 
-_LOW, _HIGH, _PER_UNIT, _TERMS = -13, 9, 64, 6
+_LOW, _HIGH, _PER_UNIT, _TERMS = -13, 9, 256, 5
+_FIRST, _LAST, _STEP = -38, 64, 1 / 256  # the table of `share`
+_SHIFT = 1.5 * 2.0**52  # a number plus this has its nearest integer in its last bits
+_BITS = int(np.float64(_SHIFT).view(np.int64))
 _INNER = 0.5  # nodes closer to 0 than this take their polynomial from the series at 0
 
 
@@ -49,7 +57,7 @@ def _series(terms: int) -> Array:
 
 @cache
 def _table() -> Array:
-    """Return the Taylor coefficients of v/z at the nodes, lowest order last, of shape (terms, nodes)."""
+    """Return the Taylor coefficients of v/z in steps at the nodes, of shape (terms, nodes)."""
     z = np.arange(_LOW * _PER_UNIT, _HIGH * _PER_UNIT + 1) / _PER_UNIT
     far = np.where(np.abs(z) < _INNER, 1.0, z)
     half = far * far / 2
@@ -77,28 +85,35 @@ def _table() -> Array:
             shifted[n] = shifted[n] * z[near] + shifted[n - 1]
         shifted[0] = shifted[0] * z[near] + coefficient
     g[:, near] = shifted
-    return np.ascontiguousarray(g)
+    return np.ascontiguousarray(g / float(_PER_UNIT) ** np.arange(_TERMS)[:, None])
+
+
+def _nearest(x: Array, per_unit: float, first: int, rows: int) -> tuple[NDArray[np.int64], Array, list[Array]]:
+    """Return the places of the nodes nearest to x in a table from ``first`` on, the distances in steps, and other vectors."""
+    index, (distance, node, *others) = vectors(x.shape, rows + 2)
+    np.multiply(x, per_unit, out=distance)
+    np.add(distance, _SHIFT, out=node)
+    np.subtract(node.view(np.int64), _BITS + first * int(per_unit), out=index)
+    node -= _SHIFT
+    distance -= node
+    return index, distance, [node, *others]
 
 
 def ratio(z: Array) -> Array:
     """Return v(z)/z for any z, also ±∞ (where it is 0 and −∞)."""
-    inside = np.clip(z, _LOW, _HIGH)
-    place = inside * _PER_UNIT
-    node = np.rint(place)
-    place -= node
-    place *= 1 / _PER_UNIT
-    index = node.astype(np.int32)
-    index -= _LOW * _PER_UNIT
+    lowest, highest = z.min(initial=0), z.max(initial=0)
+    inside = z if lowest >= _LOW and highest <= _HIGH else np.clip(z, _LOW, _HIGH)
+    index, place, (term,) = _nearest(inside, _PER_UNIT, _LOW, 0)
     g = _table()
-    found = g[_TERMS - 1].take(index)
+    found = g[_TERMS - 1].take(index, mode="clip")
     for n in range(_TERMS - 2, -1, -1):
         found *= place
-        found += g[n].take(index)
-    high = z > _HIGH
-    if high.any():
+        found += g[n].take(index, out=term, mode="clip")
+    if highest > _HIGH:
+        high = z > _HIGH
         found[high] = 1 / z[high]  # 1 − v is below e^−41
-    low = z < _LOW
-    if low.any():
+    if lowest < _LOW:
+        low = z < _LOW
         found[low] = _far(z[low])
     return found
 
@@ -112,3 +127,63 @@ def _far(z: Array) -> Array:
     for _ in range(2):
         u = u - ((u - x) - np.log(u)) / (1 - 1 / u)
     return np.where(z < -1e150, -z / 2, (1 - u) / bounded)
+
+
+@cache
+def _shares() -> Array:
+    nodes = np.arange(_FIRST / _STEP, _LAST / _STEP + 1) * _STEP
+    return 1 / (1 + wright(nodes))
+
+
+def share(x: Array) -> Array:
+    """Return q = 1/(1 + ω(x)) for the Wright function ω + ln ω = x: the falling solution of dq/dx = −q²(1−q).
+
+    From the nearest node, whose distance is −τ: four terms of its Taylor series in s = qτ.
+    """
+    lowest, highest = x.min(initial=0), x.max(initial=0)
+    if lowest > _LAST:
+        return _far_share(x)
+    inside = x if lowest >= _FIRST and highest <= _LAST else np.clip(x, _FIRST, _LAST)
+    index, s, (q, term) = _nearest(inside, 1 / _STEP, _FIRST, 1)
+    _shares().take(index, out=q, mode="clip")
+    s *= -_STEP
+    s *= q
+    # 1 + s(1 − 3q/2 + s(1 − 10q/3 + 5q²/2 + s(1 − 65q/12 + 35q²/4 − 35q³/8)))
+    series = q * (-35 / 8)
+    series += 35 / 4
+    series *= q
+    series -= 65 / 12
+    series *= q
+    series += 1
+    series *= s
+    np.multiply(q, 2.5, out=term)
+    term -= 10 / 3
+    term *= q
+    term += 1
+    series += term
+    series *= s
+    np.multiply(q, -1.5, out=term)
+    term += 1
+    series += term
+    series *= s
+    series += 1
+    # q + sq(1−q) times it
+    series *= s
+    np.subtract(1, q, out=term)
+    term *= q
+    series *= term
+    series += q
+    if highest > _LAST:
+        far = x > _LAST
+        series[far] = _far_share(x[far])
+    return series
+
+
+def _far_share(x: Array) -> Array:
+    """Return 1/(1 + ω) for x > 64: ω by its asymptotic series, then a step of Newton's method in ln ω."""
+    bounded = np.minimum(x, 1e300)
+    log, inverse = np.log(bounded), 1 / bounded
+    omega = bounded - log + log * inverse * (1 + inverse * ((log - 2) / 2 + inverse * ((2 * log - 9) * log + 6) / 6))
+    residual = (bounded - omega) - np.log(omega)
+    omega += residual * omega / (1 + omega)
+    return np.where(x == np.inf, 0.0, 1 / (1 + omega))
