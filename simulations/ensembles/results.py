@@ -18,6 +18,8 @@ from jepalign.simulations.training import Status
 class Snapshot:
     """The members still in training at one moment, A of them; for functions that record statistics.
 
+    Training goes on in the same memory: a tensor that is to outlive the call must be cloned.
+
     Attributes
     ----------
     step : int

@@ -211,19 +211,17 @@ class _Chunk:
                 optimizer.updated(state, {name: next(found) for name in state})
                 for optimizer, state in zip(self.optimizers, (self.encoder, self.predictor), strict=True)
             ]
-            target_state = self.target
-            if self.follow is not None:
-                target_state = {
-                    name: mine.lerp(updated[0][name], self.follow.view(-1, *[1] * (mine.ndim - 1)))
-                    for name, mine in self.target.items()
-                }
             fine = value.isfinite()
-            for tensor in (*updated[0].values(), *updated[1].values()):
-                fine &= torch.linalg.vector_norm(tensor.flatten(1), math.inf, dim=1) <= LOST
-            everyone = bool(fine.all())
+            extremes = [x for state in updated for v in state.values() for x in torch.aminmax(v)]
+            everyone = bool(fine.all() & (torch.stack(extremes).abs() <= LOST).all())
             if not everyone:
+                for tensor in (*updated[0].values(), *updated[1].values()):
+                    fine &= torch.linalg.vector_norm(tensor.flatten(1), math.inf, dim=1) <= LOST
                 self._write(~fine)  # the state before this step
-            self.encoder, self.predictor, self.target = updated[0], updated[1], target_state
+            self.encoder, self.predictor = updated
+            if self.follow is not None:
+                for name, mine in self.target.items():
+                    mine.lerp_(self.encoder[name], self.follow.view(-1, *[1] * (mine.ndim - 1)))
             if not everyone:
                 self._keep(fine)
             return self.index, value.detach()[fine].cpu().numpy()

@@ -1,0 +1,107 @@
+"""Steps per second of an ensemble against a Python loop over its networks. Printed, never asserted: machines differ."""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from jepalign.simulations.encoders import DEEP, MLP, linear_predictor
+from jepalign.simulations.ensembles import Members, train_ensemble
+from jepalign.simulations.training import JEPA, Rates, device_named
+
+RUNS = 5
+BATCHES = (64, 256, 1024)
+STEP, DECAY, RATE, EMA = 0.05, 0.01, 2.0, 0.5
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return the median wall-clock time of a call, after a warm-up."""
+    times: list[float] = []
+    for _ in range(RUNS + 1):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def per_step(work: Callable[[int], Callable[[], object]], few: int, many: int, device: torch.device) -> float:
+    """Return the seconds of one step of ``work(steps)``, from two numbers of steps: what is done once cancels."""
+    return (seconds(work(many), device) - seconds(work(few), device)) / (many - few)
+
+
+def loop(networks: list[JEPA], x: Tensor, y: Tensor, steps: int) -> Callable[[], None]:
+    """Return a call that makes ``steps`` steps of every network, one network after the other."""
+
+    def work() -> None:
+        for jepa in networks:
+            for _ in range(steps):
+                jepa.step(x, y)
+
+    return work
+
+
+def compared(count: int, batch: int, dtype: torch.dtype, device: torch.device) -> tuple[float, float]:
+    """Return the milliseconds that a step of ``count`` networks takes in a loop and as an ensemble."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, DEEP[0], generator=generator).to(dtype=dtype, device=device)
+    y = x + 0.1 * torch.randn(batch, DEEP[0], generator=generator).to(dtype=dtype, device=device)
+    members = Members(
+        seed=np.arange(count), step=STEP, weight_decay=DECAY, predictor_rate=RATE, ema_rate=EMA, scale=0.1
+    )
+
+    def build(seed: int) -> MLP:
+        return MLP(DEEP, "relu", seed=seed)
+
+    def networks() -> list[JEPA]:
+        found: list[JEPA] = []
+        for seed in range(count):
+            predictor = linear_predictor(DEEP[-1], seed=seed + 1).to(device=device, dtype=dtype)
+            encoder = build(seed).to(device=device, dtype=dtype)
+            found.append(JEPA(encoder, predictor, Rates(STEP, RATE, DECAY, EMA)))
+        return found
+
+    def ensemble(steps: int) -> Callable[[], object]:
+        def batches(_seed: int) -> Iterable[tuple[Tensor, Tensor]]:
+            return ((x, y) for _ in range(max(steps, 1)))
+
+        return lambda: train_ensemble(members, build, batches, steps=steps, dtype=dtype, device=device)
+
+    lone = networks()
+    return (
+        1e3 * per_step(lambda steps: loop(lone, x, y, steps), 0, 2, device),
+        1e3 * per_step(ensemble, 2, 12, device),
+    )
+
+
+def main() -> None:
+    """Print a table of milliseconds per step of all networks, and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", type=int, default=200)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--float64", action="store_true", help="float64 as well")
+    options = parser.parse_args()
+    device = device_named(options.device)
+    if device.type == "cpu":
+        where = f"CPU, {torch.get_num_threads()} threads"
+    else:
+        where = torch.cuda.get_device_name(device)
+    title = f"{options.members} MLPs {'-'.join(map(str, DEEP))}, one step of all, {where}"
+    table = Table("type", "batch", "loop ms", "ensemble ms", "ratio", box=None, title=title)
+    for dtype in (torch.float32, torch.float64)[: 2 if options.float64 else 1]:
+        for batch in BATCHES:
+            alone, together = compared(options.members, batch, dtype, device)
+            kind = str(dtype).removeprefix("torch.")
+            table.add_row(kind, str(batch), f"{alone:.1f}", f"{together:.1f}", f"{alone / together:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
