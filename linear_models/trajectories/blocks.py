@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 
 BLOCK = 16384  # elements: larger temporaries are mapped anew each time
 SHORTEST = 48  # a shorter last axis costs more in NumPy's outer loop than copying every argument does
+STEPS = 40  # of an iteration at most; all converge in fewer than ten
 _KEPT = threading.local()
 
 
@@ -73,3 +74,20 @@ def blockwise(formula: Callable[..., tuple[Array, ...]], count: int, *given: Arr
             for target, value in zip(results, formula(*parts), strict=True):
                 target[block] = value
     return results
+
+
+def refined(step: Callable[..., tuple[Array, NDArray[np.bool_]]], value: Array, *given: Array) -> Array:
+    """Return ``value`` after steps of an iteration, ``step`` → (new value, what is not yet right), until all is right.
+
+    The other arguments broadcast to ``value``. Once less than half is left, only that is computed.
+    """
+    for _ in range(STEPS):
+        value, left = step(value, *given)
+        count = int(np.count_nonzero(left))
+        if not count:
+            break
+        if 2 * count < left.size:
+            parts = (np.broadcast_to(other, value.shape)[left] for other in given)
+            value[left] = refined(step, value[left], *parts)
+            break
+    return value

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepalign.linear_models.modal import select
+from jepalign.linear_models.trajectories.blocks import refined
 from jepalign.linear_models.trajectories.lambert import quadratic_remainder, ratio
 from jepalign.linear_models.trajectories.wright import wright
 
 Array = NDArray[np.float64]
-
-_STEPS = 40
 
 
 def _slope(x: Array) -> Array:
@@ -49,57 +48,102 @@ def _risen(times: Array, rate: Array, a: Array, b: Array, start: Array) -> Array
     # Between the solutions for b = 0 and b = 1.
     capped = np.minimum(z, 64.0)
     least, most = energy + capped * ratio(capped), z * ratio(-z)
-    s = least + b * (most - least)
-    for _ in range(_STEPS):
-        h = _arc(a, s)
-        root = h * _height(a, b, h, s)
-        step = (z - root) * root * (1 + b * h) / h
-        s = np.maximum(s + step, s / 8)
-        if (np.abs(step) <= 1e-9 * s).all():
-            break
-    return s
+    return refined(_rise, least + b * (most - least), z, a, b)
+
+
+def _rise(s: Array, z: Array, a: Array, b: Array) -> tuple[Array, NDArray[np.bool_]]:
+    h = _arc(a, s)
+    root = h * _height(a, b, h, s)
+    step = (z - root) * root * (1 + b * h) / h
+    s = np.maximum(s + step, s / 8)
+    return s, np.abs(step) > 1e-9 * s
 
 
 def _grown(times: Array, rate: Array, a: Array, b: Array, h0: Array, base: Array) -> Array:
     """Return the increment δ of s when h₀ is near 1/a: δ − ln(1 + bg/(1+bh₀))/b = rate · t, g = h − h₀."""
     clock = np.minimum(rate * times, 1e300)
-    step = delta = clock
-    for _ in range(_STEPS):
-        g = base * _arc(a, delta)
-        share = g / (1 + b * h0)
-        step = (delta - share * _slope(b * share) - clock) * (1 + b * (h0 + g)) / (h0 + g)
-        delta = np.maximum(delta - step, clock)
-        if (np.abs(step) <= 1e-9 * delta).all():
-            break
-    return delta
+    return refined(_grow, clock.copy(), clock, a, b, h0, base)
+
+
+def _grow(delta: Array, clock: Array, a: Array, b: Array, h0: Array, base: Array) -> tuple[Array, NDArray[np.bool_]]:
+    g = base * _arc(a, delta)
+    share = g / (1 + b * h0)
+    step = (delta - share * _slope(b * share) - clock) * (1 + b * (h0 + g)) / (h0 + g)
+    delta = np.maximum(delta - step, clock)
+    return delta, np.abs(step) > 1e-9 * delta
 
 
 def inner(times: Array, rate: Array, a: Array, b: Array, start: Array) -> Array:
     """Return δ = ζ − ζ₀ ≤ 0 for ah = 1 + e^ζ: the solution of ζ + (a/b) ln(1 + be^ζ) = ζ₀ + (a/b) ln(1 + be^ζ₀) − a · rate · t."""
     clock = a * np.minimum(rate * times, 1e300)
-    log = np.log(start)
-    level = log + a * start * _slope(b * start) - clock
+    log, log_a, log_b = np.log(start), np.log(a), np.log(np.maximum(b, 1e-300))
+    level = (log + a * start * _slope(b * start)) - clock
     # The guess: Wright's function while be^ζ is small, else a straight line with its first correction.
-    omega = wright(level + np.log(a))
-    small = np.where(level + np.log(a) > 0, np.log(omega / a), level - omega)
-    log_b = np.log(np.maximum(b, 1e-300))
-    line = b * level - a * log_b
-    large = line - a * np.log1p(np.exp(np.minimum(-line - log_b, 700)))
-    delta = np.minimum(np.where(line + log_b > 0, large, small) - log, 0.0)
-    delta = np.maximum(delta, -1e300)
-    for _ in range(_STEPS):
-        now = start * np.exp(delta)
-        change = start * np.expm1(delta) / (1 + b * start)
-        x = b * change
-        logarithm = np.where(x < -0.5, np.log((1 + b * now) / (1 + b * start)) / x, _slope(np.maximum(x, -0.5)))
-        residual = delta + a * change * logarithm + clock
-        step = residual * (1 + b * now) / (1 + now)
-        bend = a * now / ((1 + b * now) * (1 + now))
-        step = step / np.maximum(1 - step * bend / 2, 0.25)
-        delta = np.minimum(delta - step, 0.0)
-        if (np.abs(step) <= 1e-6 * (1 + np.abs(delta))).all():
-            break
-    return delta
+    line = b * level
+    line -= a * log_b
+    bent = line > -log_b
+    delta = line
+    if bent.any():
+        delta = line + log_b
+        np.negative(delta, out=delta)
+        np.minimum(delta, 700, out=delta)
+        np.log1p(np.exp(delta, out=delta), out=delta)
+        delta *= -a
+        delta += line
+    if not bent.all():
+        level += log_a
+        omega = wright(level)
+        small = level - omega  # ln(ω/a), without cancellation while ω is small
+        small -= log_a
+        large = level > 0
+        if large.any():
+            np.log(omega / a, out=small, where=large)
+        delta = np.where(bent, delta, small)
+    delta -= log
+    np.minimum(delta, 0.0, out=delta)
+    np.maximum(delta, -1e300, out=delta)
+    foot = 1 + b * start
+    share = np.where(b > 1e-100, a / np.maximum(b, 1e-100), 0.0)  # 0: the logarithm is its argument
+    return refined(_sink, delta, clock, a, b, start, foot, share)
+
+
+def _sink(
+    delta: Array, clock: Array, a: Array, b: Array, start: Array, foot: Array, share: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Take a step of Halley's method for δ + (a/b) ln((1 + be^ζ)/(1 + be^ζ₀)) + clock = 0."""
+    now = np.exp(delta)
+    now *= start
+    top = b * now
+    top += 1
+    change = np.expm1(delta)
+    change *= start / foot
+    x = b * change
+    logarithm = np.log1p(x)
+    far = x < -0.5
+    if far.any():
+        np.log(top / foot, out=logarithm, where=far)
+    logarithm *= share
+    if not share.all():
+        np.copyto(logarithm, a * change, where=share == 0)
+    logarithm += delta
+    logarithm += clock  # now the residual
+    below = now + 1
+    logarithm *= top
+    logarithm /= below  # Newton's step
+    below *= top
+    now *= a
+    now /= below
+    now *= logarithm
+    now *= -0.5
+    now += 1
+    np.maximum(now, 0.25, out=now)
+    logarithm /= now
+    delta = delta - logarithm
+    np.minimum(delta, 0.0, out=delta)
+    np.abs(logarithm, out=logarithm)
+    np.subtract(1, delta, out=x)
+    x *= 1e-6
+    return delta, logarithm > x
 
 
 def prepared(a: Array, b: Array, h0: Array, base: Array) -> tuple[Array, Array]:

@@ -4,11 +4,14 @@ Let p₋ < p₊ be the rests beside 0: r = p/p₊ follows the flow with three re
 unit of time 1/(σp₊²); at the threshold ν = 0. Beyond it 0 is the only rest, see `bottleneck`.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from jepalign.linear_models.exact import difference_of_products, distances
-from jepalign.linear_models.modal import elementwise, masked, select
+from jepalign.linear_models.modal import masked, select
+from jepalign.linear_models.trajectories.blocks import blockwise
 from jepalign.linear_models.trajectories.bottleneck import through
 from jepalign.linear_models.trajectories.cubic import inner, outer, prepared
 from jepalign.linear_models.trajectories.logistic import logistic_square
@@ -18,31 +21,50 @@ Array = NDArray[np.float64]
 _ABOVE, _BELOW_NOUGHT, _BETWEEN, _DYING, _BEYOND, _STILL = 1.0, 2.0, 3.0, 4.0, 5.0, 6.0
 
 
+def _inside(
+    survives: bool, times: Array, rate: Array, a: Array, b: Array, start: Array, foot: Array, scale: Array
+) -> Array:
+    """Return w for a start between 0 and an end, or between the saddle and the end."""
+    delta = inner(times, rate, a, b, start)
+    delta *= 0.5
+    half = np.exp(delta, out=delta)
+    now = half * half
+    now *= start
+    now += 1
+    if survives:
+        np.divide(scale * a, now, out=now)
+        now += foot
+        return now
+    np.divide(half, now, out=now)
+    now *= scale * a * start
+    now *= half
+    return now
+
+
 def _mode(
     times: Array, weight: Array, kind: Array, rate: Array, a: Array, b: Array,
     start: Array, h0: Array, base: Array, s0: Array, foot: Array, scale: Array,
 ) -> tuple[Array]:  # fmt: skip
-    result = np.empty_like(times)
+    given = times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale
+    result = np.empty(np.broadcast_shapes(*(value.shape for value in given)))
+    one = kind.flat[0] if kind.min() == kind.max() else _STILL
+    if one in (_BETWEEN, _DYING):
+        result = _inside(one == _BETWEEN, times, rate, a, b, start, foot, scale)
+    else:
+        times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale = np.broadcast_arrays(*given)
     outside = (kind == _ABOVE) | (kind == _BELOW_NOUGHT)
     if outside.any():
         h, base, half = masked(outside, outer, 3, times, rate, a, b, start, h0, base, s0)
         result = np.where(kind == _ABOVE, foot + scale / h, -scale * base * half / h * half)
-    inside = (kind == _BETWEEN) | (kind == _DYING)
-    if inside.any():
-        delta = np.zeros_like(times)
-        select(inside, inner, delta, times, rate, a, b, start)
-        half = np.exp(delta / 2)
-        now = start * half * half
-        dying = scale * a * start * half / (1 + now) * half
-        result = np.where(inside, np.where(kind == _BETWEEN, foot + scale * a / (1 + now), dying), result)
+    if one == _STILL:
+        for where in (_BETWEEN, _DYING):
+            select(kind == where, partial(_inside, where == _BETWEEN), result, times, rate, a, b, start, foot, scale)
     select(kind == _BEYOND, through, result, times, rate, a, b, start, scale)
-    still = (times == 0) | (kind == _STILL)
-    if still.any():
-        result[still] = weight[still]
-    ended = (times == np.inf) & (kind != _STILL)
+    np.copyto(result, weight, where=(times == 0) | (kind == _STILL))
+    ended = times == np.inf
     if ended.any():
         up = (kind == _ABOVE) | (kind == _BETWEEN)
-        result[ended] = np.where(up, scale, 0.0)[ended]
+        np.copyto(result, np.where(up, scale, 0.0), where=ended & (kind != _STILL))
     return (result,)
 
 
@@ -89,7 +111,7 @@ def decayed(times: Array, weight: Array, cross: Array, variance: Array, predicto
         start = np.where(beyond, natural / (speed * np.abs(weight)), start)
         scale = np.where(beyond, np.sign(weight) * natural / speed, scale)
         neutral = cross == 0
-    result = elementwise(_mode, 1, times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale)[0]
+    result = blockwise(_mode, 1, times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale)[0]
     if neutral.any():
         damped = logistic_square(times, weight, -decay, np.sqrt(predictor_rate * variance))
         result = np.where(neutral, damped, result)
