@@ -26,16 +26,27 @@ _INNER = 0.5  # nodes closer to 0 than this take their polynomial from the serie
 def quadratic_remainder(y: Array) -> Array:
     """Return (y − ln(1+y))/y² for y > −1, without cancellation: ½ at 0, never increasing."""
     small = np.abs(y) < 0.3
+    some, every = small.any(), small.all()
+    if not some:
+        return (1 - np.log1p(y) / y) / y
     # ln(1+y) = 2 artanh r with r = y/(2+y); the terms that cancel are taken away by hand.
-    r = np.where(small, y, 0.0)
-    r = r / (2 + r)
+    r = y / (2 + y) if every else np.where(small, y / (2 + y), 0.0)
     square = r * r
-    tail = np.zeros_like(r)
-    for order in range(25, 1, -2):
-        tail = tail * square + 1 / order
-    near = (1 - r) / 2 * (1 - r * (1 - r) * tail)
+    tail = square * (1 / 25)
+    for order in range(23, 3, -2):
+        tail += 1 / order
+        tail *= square
+    tail += 1 / 3
+    rest = 1 - r
+    tail *= r
+    tail *= rest
+    tail = 1 - tail
+    tail *= rest
+    tail *= 0.5
+    if every:
+        return tail
     other = np.where(small, 1.0, y)
-    return np.where(small, near, (1 - np.log1p(other) / other) / other)
+    return np.where(small, tail, (1 - np.log1p(other) / other) / other)
 
 
 def root_of_twice(v: Array) -> Array:
