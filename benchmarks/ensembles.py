@@ -1,7 +1,6 @@
 """Steps per second of an ensemble against a Python loop over its networks. Printed, never asserted: machines differ."""
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterable
 
@@ -21,7 +20,7 @@ STEP, DECAY, RATE, EMA = 0.05, 0.01, 2.0, 0.5
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return the median wall-clock time of a call, after a warm-up."""
+    """Return the least wall-clock time of a call, after a warm-up: whatever else runs only adds."""
     times: list[float] = []
     for _ in range(RUNS + 1):
         started = time.perf_counter()
@@ -29,7 +28,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    return min(times[1:])
 
 
 def per_step(work: Callable[[int], Callable[[], object]], few: int, many: int, device: torch.device) -> float:

@@ -27,6 +27,7 @@ from jepalign.simulations.ensembles.stacks import (
 )
 from jepalign.simulations.training import LOST, Progress, Status
 
+CPU_MEMORY = 2.0**27  # bytes
 Build = Callable[[int], nn.Module]
 Prepare = Callable[[int, nn.Module, nn.Module | None], None]
 
@@ -44,7 +45,7 @@ def train_ensemble(
     record_steps: Sequence[int] = (),
     dtype: torch.dtype = torch.float64,
     device: torch.device | None = None,
-    memory: float = 2.0**30,
+    memory: float | None = None,
     progress: Progress | None = None,
 ) -> Ensemble:
     """Train every member of an ensemble by simultaneous steps of encoder, predictor and target.
@@ -77,8 +78,9 @@ def train_ensemble(
         float32 or float64, of parameters and batches.
     device : torch.device, optional
         By default the CPU.
-    memory : float
-        Bytes that one chunk of members may use, estimated from parameters and activations.
+    memory : float, optional
+        Bytes that one chunk of members may use, estimated from parameters and activations; by default 128 MiB on a CPU,
+        where larger chunks are slower as caches hold less of them, and half of what is free on a CUDA device.
     progress : callable, optional
         Called with (member steps done, in all, message).
 
@@ -103,7 +105,13 @@ def train_ensemble(
     if first is None and steps > 0:
         raise InputError("batches", 0, f"must yield at least {steps} batches")
     per_member = member_bytes(trial, first, dtype, method.slices if isinstance(method.explicit, SIGReg) else 0)
-    size = max(1, min(len(members), int(memory / per_member)))
+    if memory is None:
+        memory = CPU_MEMORY
+        if device is not None and device.type == "cuda":
+            memory = torch.cuda.mem_get_info(device)[0] / 2
+    if not memory > 0:
+        raise InputError("memory", memory, "must be positive")
+    size = int(max(1, min(len(members), memory // per_member)))
     total = steps * len(members)
     result = Results(len(members), steps, len(moments))
     shared = bool((members.array("batch_seed") == members.array("batch_seed")[0]).all())

@@ -338,5 +338,6 @@ def test_bad_networks_and_calls_are_refused() -> None:
     assert refused(steps=-1) == "steps"
     assert refused(record_steps=[1, 1]) == "record_steps"
     assert refused(dtype=torch.float16) == "dtype"
+    assert refused(memory=0.0) == "memory"
     assert refused(method=Method(stop_gradient=False)) == "stop_gradient"
     assert refused(record=lambda _: {"x": torch.zeros(7)}, record_steps=[0]) == "record"
