@@ -1,5 +1,6 @@
 """Two views of one sample, as everything that a linear encoder sees of them: three covariances."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, Self
@@ -11,6 +12,7 @@ from jepalign.errors import InputError
 from jepalign.linear_models.checks import matrix
 from jepalign.linear_models.masking.laws import Masks
 from jepalign.linear_models.masking.world_model import stationary_covariance
+from jepalign.linear_models.moments import PairMoments, gathered
 
 Array = NDArray[np.float64]
 
@@ -78,13 +80,24 @@ class ViewPair:
         return cls(matrix("context", context), matrix("target", target), matrix("cross", cross))
 
     @classmethod
-    def from_samples(cls, x: ArrayLike, y: ArrayLike, *, symmetrize: bool = False, center: bool = True) -> Self:
+    def from_samples(
+        cls,
+        x: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+        y: ArrayLike | None = None,
+        *,
+        symmetrize: bool = False,
+        center: bool = True,
+    ) -> Self:
         """Estimate the views from n pairs, as means over n (no correction for the estimated mean).
+
+        Samples are read once, in chunks: a memory map, or batches that are made as they are asked for, never sit in
+        memory as a whole. A mean far above the standard deviation costs no digits. Cost nd².
 
         Parameters
         ----------
         x, y : array_like of shape (n, d)
-            Row i of both is sample i; n at least 2.
+            Row i of both is sample i; n at least 2. Without ``y``, x is an iterable of batches: pairs (x, y) of
+            arrays of shape (b, d), where b may differ from batch to batch.
         symmetrize : bool
             Use every pair in both orders: the views are then exchangeable, whatever the sample.
         center : bool
@@ -95,21 +108,15 @@ class ViewPair:
         InputError
             If the samples are not paired, not finite or fewer than two.
         """
-        first = matrix("x", x)
-        second = matrix("y", y, first.shape)
-        if len(first) < 2:
-            raise InputError("x", f"array of shape {first.shape}", "must have at least 2 samples")
-        if symmetrize:
-            first, second = np.concatenate((first, second)), np.concatenate((second, first))
-        if center:
-            first, second = first - first.mean(axis=0), second - second.mean(axis=0)
-        n = len(first)
-        cross = second.T @ first / n
-        if symmetrize:
-            cross = (cross + cross.T) / 2  # symmetric already, but for the order of the sums
-            context = first.T @ first / n
-            return cls(context, context, cross)
-        return cls(first.T @ first / n, second.T @ second / n, cross)
+        return cls(*gathered(x, y).covariances(symmetrize=symmetrize, center=center))
+
+    @classmethod
+    def from_moments(cls, moments: PairMoments, *, symmetrize: bool = False, center: bool = True) -> Self:
+        """Return the views of pairs counted elsewhere, with the options of ``from_samples``.
+
+        Workers may each count their share and merge; raises ``InputError`` with fewer than two pairs.
+        """
+        return cls(*moments.covariances(symmetrize=symmetrize, center=center))
 
     @classmethod
     def additive_noise(cls, signal: ArrayLike, noise: ArrayLike) -> Self:
