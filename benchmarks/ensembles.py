@@ -14,7 +14,7 @@ from jepalign.simulations.encoders import DEEP, MLP, linear_predictor
 from jepalign.simulations.ensembles import Members, train_ensemble
 from jepalign.simulations.training import JEPA, Rates, device_named
 
-RUNS = 5
+RUNS = 3
 BATCHES = (64, 256, 1024)
 STEP, DECAY, RATE, EMA = 0.05, 0.01, 2.0, 0.5
 
@@ -84,6 +84,7 @@ def main() -> None:
     """Print a table of milliseconds per step of all networks, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--members", type=int, default=200)
+    parser.add_argument("--batch", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--float64", action="store_true", help="float64 as well")
     options = parser.parse_args()
@@ -95,7 +96,7 @@ def main() -> None:
     title = f"{options.members} MLPs {'-'.join(map(str, DEEP))}, one step of all, {where}"
     table = Table("type", "batch", "loop ms", "ensemble ms", "ratio", box=None, title=title)
     for dtype in (torch.float32, torch.float64)[: 2 if options.float64 else 1]:
-        for batch in BATCHES:
+        for batch in options.batch:
             alone, together = compared(options.members, batch, dtype, device)
             kind = str(dtype).removeprefix("torch.")
             table.add_row(kind, str(batch), f"{alone:.1f}", f"{together:.1f}", f"{alone / together:.1f}")
