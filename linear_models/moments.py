@@ -54,6 +54,9 @@ class PairMoments:
         self._origin: Array = np.zeros(2 * dimension)
         self._mean: Array = np.zeros(2 * dimension)
         self._comoment: Array = np.zeros((2 * dimension, 2 * dimension))
+        # Sums of ‖z‖²z and ‖z‖⁴ over the deviations z from the mean: with them the second can be moved elsewhere.
+        self._third: Array = np.zeros(2 * dimension)
+        self._fourth = 0.0
 
     def update(self, x: ArrayLike, y: ArrayLike) -> Self:
         """Add a batch of pairs and return self.
@@ -85,7 +88,10 @@ class PairMoments:
             batch -= origin
             mean = batch.mean(axis=0)
             batch -= mean
-            found._add(len(batch), origin, mean, batch.T @ batch)
+            with np.errstate(all="ignore"):  # only shrinkage needs these, and checks their range
+                lengths = np.einsum("ij,ij->i", batch, batch)
+                third, fourth = lengths @ batch, float(lengths @ lengths)
+            found._add(len(batch), origin, mean, batch.T @ batch, third, fourth)
         return self.merge(found)
 
     def merge(self, other: "PairMoments") -> Self:
@@ -93,7 +99,7 @@ class PairMoments:
         if other.dimension != self.dimension:
             raise InputError("other", other.dimension, f"must have the dimension {self.dimension}")
         if other.count:
-            self._add(other.count, other._origin, other._mean, other._comoment)
+            self._add(other.count, other._origin, other._mean, other._comoment, other._third, other._fourth)
         return self
 
     def covariances(self, *, symmetrize: bool = False, center: bool = True) -> Covariances:
@@ -123,6 +129,16 @@ class PairMoments:
             target = context
         return Covariances(context, target, cross)
 
+    def fourth(self, *, symmetrize: bool = False, center: bool = True) -> float:
+        """Return the mean of ‖(x, y)‖⁴, about the point that ``covariances`` takes with the same options.
+
+        Raises ``InputError`` with fewer than 2 pairs. Infinite or 0 where fourth powers leave the range of float64.
+        """
+        if self.count < 2:
+            raise InputError("count", self.count, "must be at least 2 samples")
+        step = -self._offset(symmetrize=symmetrize, center=center)
+        return self._moved(step)[1] / self.count
+
     def _offset(self, *, symmetrize: bool, center: bool) -> Array:
         """Return the mean of (x, y) as seen from the point about which moments are asked for, (2d,)."""
         d = self.dimension
@@ -133,16 +149,32 @@ class PairMoments:
         half = ((self._origin[:d] - self._origin[d:]) + (self._mean[:d] - self._mean[d:])) / 2
         return np.concatenate((half, -half))
 
-    def _add(self, size: int, origin: Array, mean: Array, comoment: Array) -> None:
+    def _add(self, size: int, origin: Array, mean: Array, comoment: Array, third: Array, fourth: float) -> None:
         if not self.count:
             self.count, self._origin, self._mean, self._comoment = size, origin.copy(), mean.copy(), comoment.copy()
+            self._third, self._fourth = third.copy(), fourth
             return
         total = self.count + size
         step = (origin - self._origin) + (mean - self._mean)
+        mine = self._moved(step * (size / total))
+        theirs = _moved(size, comoment, third, fourth, step * (-self.count / total))
+        self._third, self._fourth = mine[0] + theirs[0], mine[1] + theirs[1]
         self._comoment += comoment
         self._comoment += np.outer(step, step) * (self.count * size / total)
         self._mean = self._mean + step * (size / total)
         self.count = total
+
+    def _moved(self, step: Array) -> tuple[Array, float]:
+        return _moved(self.count, self._comoment, self._third, self._fourth, step)
+
+
+def _moved(size: int, comoment: Array, third: Array, fourth: float, step: Array) -> tuple[Array, float]:
+    """Return the sums of ‖z−s‖²(z−s) and ‖z−s‖⁴ from those at s = 0, where z has the mean 0."""
+    with np.errstate(all="ignore"):
+        image, length, trace = comoment @ step, float(step @ step), float(np.trace(comoment))
+        moved = third - trace * step - 2 * image - size * length * step
+        power = fourth - 4 * float(step @ third) + 2 * length * trace + 4 * float(step @ image) + size * length**2
+        return moved, power
 
 
 def table(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.generic]:

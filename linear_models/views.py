@@ -13,6 +13,7 @@ from jepalign.linear_models.checks import matrix
 from jepalign.linear_models.masking.laws import Masks
 from jepalign.linear_models.masking.world_model import stationary_covariance
 from jepalign.linear_models.moments import PairMoments, gathered
+from jepalign.linear_models.shrinkage import Estimator, shrunk
 
 Array = NDArray[np.float64]
 
@@ -87,6 +88,7 @@ class ViewPair:
         *,
         symmetrize: bool = False,
         center: bool = True,
+        shrinkage: Estimator | None = None,
     ) -> Self:
         """Estimate the views from n pairs, as means over n (no correction for the estimated mean).
 
@@ -102,21 +104,31 @@ class ViewPair:
             Use every pair in both orders: the views are then exchangeable, whatever the sample.
         center : bool
             Remove the mean of each view first; with ``symmetrize`` that of both together.
+        shrinkage : "ledoit-wolf", "oas" or None
+            Shrink the covariance of (x, y) towards a multiple of I: Ledoit & Wolf 2004, or the oracle approximating
+            shrinkage of Chen et al. 2010. See ``jepalign.linear_models.shrinkage.shrunk``.
 
         Raises
         ------
         InputError
-            If the samples are not paired, not finite or fewer than two.
+            If the samples are not paired, not finite or fewer than two, or the estimator is unknown.
         """
-        return cls(*gathered(x, y).covariances(symmetrize=symmetrize, center=center))
+        return cls.from_moments(gathered(x, y), symmetrize=symmetrize, center=center, shrinkage=shrinkage)
 
     @classmethod
-    def from_moments(cls, moments: PairMoments, *, symmetrize: bool = False, center: bool = True) -> Self:
+    def from_moments(
+        cls,
+        moments: PairMoments,
+        *,
+        symmetrize: bool = False,
+        center: bool = True,
+        shrinkage: Estimator | None = None,
+    ) -> Self:
         """Return the views of pairs counted elsewhere, with the options of ``from_samples``.
 
         Workers may each count their share and merge; raises ``InputError`` with fewer than two pairs.
         """
-        return cls(*moments.covariances(symmetrize=symmetrize, center=center))
+        return cls(*shrunk(moments, shrinkage, symmetrize=symmetrize, center=center))
 
     @classmethod
     def additive_noise(cls, signal: ArrayLike, noise: ArrayLike) -> Self:
