@@ -46,14 +46,17 @@ lint: $(VENV)/.dev  ## ruff and pyright, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(VENV)/.test  ## seconds: imports, help, verification, solvers
-	$(BIN)/python benchmarks/startup.py
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install -q -c constraints.txt -e '.[torch,test,bench]'
+	@touch $@
 
-# lightly asks for torchvision, which its losses do not use: it comes without what it asks for.
-peer: $(VENV)/.test  ## the sampled losses against pytorch-metric-learning and lightly
-	$(PIP) install -q -c constraints.txt -e '.[torch,test,peer]'
-	$(PIP) install -q --no-deps lightly==1.6.0
-	$(BIN)/python peers/losses.py
+bench: $(VENV)/.bench  ## build/bench: seconds, and ratios of closed forms to integrators (minutes, an idle machine)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m pytest benchmarks/test_closed_forms.py -p no:xdist --benchmark-only
+	$(BIN)/python benchmarks/solvers.py
+
+torture: $(VENV)/.test  ## build/bench/torture.md: every trajectory against fifty digits over the whole range (minutes)
+	$(BIN)/python benchmarks/torture.py
 
 simulate: $(VENV)/.test  ## repeat the committed experiments at paper scale
 	$(BIN)/jepalign simulate --scale paper --out simulations/measurements

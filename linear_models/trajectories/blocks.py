@@ -12,7 +12,7 @@ from jepalign.linear_models.modal import elementwise
 
 Array = NDArray[np.float64]
 
-BLOCK = 16384  # elements: larger temporaries are mapped anew each time
+BLOCK = 32768  # elements: half a dozen such vectors fit the second-level cache, and calls cost little beside them
 SHORTEST = 48  # a shorter last axis costs more in NumPy's outer loop than copying every argument does
 STEPS = 40  # of an iteration at most; all converge in fewer than ten
 _KEPT = threading.local()
