@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
+from jepalign.linear_models.canonical import pairs_of, standard_deviations
 from jepalign.linear_models.checks import matrix
 from jepalign.linear_models.masking.laws import Masks
 from jepalign.linear_models.masking.world_model import stationary_covariance
@@ -232,13 +233,10 @@ class ViewPair:
         """Return the canonical correlations of x and y (Hotelling 1936), (d,), descending.
 
         They are the singular values of Σ_y^{−1/2}Σ_yxΣ_x^{−1/2}. Directions without variance are left out of the
-        inverse and have correlation 0; rounding above 1 is cut off.
+        inverse and have correlation 0; rounding above 1 is cut off. See ``jepalign.linear_models.canonical``.
         """
-        # In units of standard deviations, which changes no correlation, but how much rounding the whitening amplifies.
-        units = [_units(np.diag(value)) for value in (self.context, self.target)]
-        context, target = (v / np.outer(u, u) for v, u in zip((self.context, self.target), units, strict=True))
-        whitened = _inverse_root(target) @ (self.cross / np.outer(units[1], units[0])) @ _inverse_root(context)
-        return np.minimum(np.linalg.svd(whitened, compute_uv=False), 1.0)
+        found = pairs_of(self.context, self.target, self.cross).correlation
+        return np.concatenate((found, np.zeros(self.dimension - len(found))))
 
     def modes(self) -> Modes:
         """Return the modes of aligned views: Σ_yx symmetric and with the eigenvectors of Σ_x.
@@ -299,18 +297,13 @@ def _correlation(name: str, value: Array) -> Array:
         raise InputError(name, f"matrix with the variance {variances.min():.3g}", "must be positive semidefinite")
     if (np.abs(value[variances == 0]) > ROUNDING * np.abs(value).max()).any():
         raise InputError(name, "matrix with the variance 0 beside a covariance", "must be positive semidefinite")
-    units = _units(variances)
+    units = standard_deviations(variances)
     return value / np.outer(units, units)
-
-
-def _units(variances: Array) -> Array:
-    """Return standard deviations, and 1 where there is no variance."""
-    return np.sqrt(np.where(variances > 0, variances, 1.0))
 
 
 def _check_joint(context: Array, target: Array, cross: Array) -> None:
     """Refuse a cross-covariance that no pair of views with these covariances can have."""
-    units = [_units(np.diag(value)) for value in (context, target)]
+    units = [standard_deviations(np.diag(value)) for value in (context, target)]
     # Roots before products: the product of two variances leaves the range of float64 long before they do.
     bound = np.outer(np.sqrt(np.diag(target)), np.sqrt(np.diag(context)))
     scale = ROUNDING * np.abs(cross).max(initial=0.0)
@@ -330,9 +323,3 @@ def _refuse(cross: float, context: float, target: float) -> None:
     raise InputError(
         "cross", value, "violates Cauchy–Schwarz: the square of a covariance is at most the product of variances"
     )
-
-
-def _inverse_root(value: Array) -> Array:
-    values, vectors = np.linalg.eigh(value)
-    kept = values > len(value) * np.finfo(float).eps * values[-1]
-    return vectors[:, kept] / np.sqrt(values[kept]) @ vectors[:, kept].T
