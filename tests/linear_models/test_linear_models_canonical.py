@@ -1,4 +1,4 @@
-"""Canonical correlations: against fifty digits at large conditions, for singular covariances, and with their signs."""
+"""Canonical correlations against fifty digits, with their signs, and how far views are from the assumptions of theorems."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from linear_models_strategies import Drawn, drawn_views, examples, make_views, o
 
 from jepalign.errors import InputError
 from jepalign.linear_models.canonical import canonical_pairs, signed_correlations
+from jepalign.linear_models.departures import Departures, departures
 from jepalign.linear_models.views import ViewPair
 
 EPS = np.finfo(float).eps
@@ -126,3 +127,69 @@ def test_whitening_both_sides_by_the_context_is_something_else() -> None:
     root = np.linalg.inv(np.linalg.cholesky(views.context))
     sibling = np.linalg.svd(root @ views.cross @ root.T, compute_uv=False)
     assert np.abs(sibling - views.correlations()).max() > 1e-2
+
+
+# -- departures -----------------------------------------------------------------------------------------------------------
+
+
+def aligned(seed: int, dimension: int) -> ViewPair:
+    """Return exchangeable views that have modes."""
+    rng = np.random.default_rng(seed)
+    axes = orthogonal(rng, dimension)
+    variance = rng.uniform(0.5, 2, size=dimension)
+    context = axes * variance @ axes.T
+    return ViewPair(context, context, axes * (variance * rng.uniform(-0.9, 0.9, size=dimension)) @ axes.T)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_views_that_satisfy_an_assumption_depart_by_nothing(seed: int) -> None:
+    d = 1 + seed
+    found = departures(aligned(seed, d))
+    assert found.variance == 0
+    assert found.asymmetry <= 10 * EPS
+    assert found.commutation <= 10 * d * EPS  # a product of two matrices that commute but for rounding
+    cross = aligned(seed, d).cross / 2
+    assert departures(ViewPair(np.eye(d), np.eye(d), cross)).identity_variance == 0
+    assert departures(ViewPair(np.eye(d), np.eye(d), cross)).commutation <= EPS
+    assert departures(ViewPair(*np.zeros((3, d, d)))) == Departures(0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-3, 0.1])
+def test_departures_are_first_order_in_what_is_added(epsilon: float) -> None:
+    views = ViewPair(np.diag([1.0, 2.0]), np.diag([1.0, 2.0]), np.diag([0.5, 0.1]))
+    flip, turn = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [-1.0, 0.0]])
+    mixed = departures(ViewPair(views.context, views.target, views.cross + epsilon * flip))
+    size = np.sqrt(0.26 + 2 * epsilon**2)
+    # [diag(1, 2), εF] has two entries ±ε, and ‖diag(1, 2)‖ = √5.
+    assert mixed.commutation == pytest.approx(np.sqrt(2) * epsilon / (np.sqrt(2) * np.sqrt(5) * size), rel=1e-9)
+    assert mixed.asymmetry == 0
+    turned = departures(ViewPair(views.context, views.target, views.cross + epsilon * turn))
+    assert turned.asymmetry == pytest.approx(np.sqrt(2) * epsilon / size, rel=1e-9)
+    assert turned.commutation == 0
+    wide = departures(ViewPair(views.context, (1 + epsilon) * views.target, views.cross))
+    assert wide.variance == pytest.approx(epsilon / (2 + epsilon), rel=1e-9)
+    white = departures(ViewPair((1 + epsilon) * np.eye(2), np.eye(2), 0 * np.eye(2)))
+    assert white.identity_variance == pytest.approx(epsilon / (2 + epsilon), rel=1e-9)
+
+
+@given(drawn_views())
+@examples(40)
+def test_departures_are_relative(drawn: Drawn) -> None:
+    views, d = drawn.views, drawn.views.dimension
+    found = departures(views)
+    axes = orthogonal(drawn.rng, d)
+    turned = departures(ViewPair(*(axes @ part @ axes.T for part in (views.context, views.target, views.cross))))
+    for one, other in zip(vars(found).values(), vars(turned).values(), strict=True):
+        assert 0 <= one <= 1
+        assert abs(one - other) <= 100 * d * EPS
+    for unit in (2.0**-600, 2.0**600):
+        scaled = departures(ViewPair(*(unit * part for part in (views.context, views.target, views.cross))))
+        assert (scaled.variance, scaled.asymmetry) == pytest.approx((found.variance, found.asymmetry), abs=1e-15)
+        assert scaled.commutation == pytest.approx(found.commutation, abs=1e-14)
+        assert scaled.identity_variance == pytest.approx(1.0, abs=1e-15)
+    assert views.exchangeable == (max(found.variance, found.asymmetry) < 1e-9)
+
+
+def test_time_that_turns_is_as_far_from_symmetric_as_can_be() -> None:
+    turn = np.array([[0.0, -0.5], [0.5, 0.0]])
+    assert departures(ViewPair(np.eye(2), np.eye(2), turn)).asymmetry == 1

@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
-import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_models_precision import error_per_condition, follow
+from linear_models_oracles import balanced as oracle
+from linear_models_precision import error_per_condition
 from linear_models_strategies import examples
 from scipy.integrate import solve_ivp
 
@@ -16,23 +16,6 @@ from jepalign.errors import InputError
 from jepalign.linear_models.trajectories import balanced_jepa
 
 TOLERANCE = 1e-14  # relative, per unit of the problem's own condition number
-
-
-def oracle(t: Any, w: Any, cross: Any, variance: Any, rate: Any) -> Any:
-    """Return w(t) of ẇ = √α λw² − ασw³ by partial fractions of 1/ẇ."""
-    if w == 0 or t == 0:
-        return w
-    a, b = mp.sqrt(rate) * cross, rate * variance
-    if a == 0:
-        return w / mp.sqrt(1 + 2 * b * w**2 * t)
-    rest = a / b
-    spread = abs(mp.log10(abs(rest / w))) + abs(mp.log10(t * a * a / b)) / 2
-    with mp.workdps(70 + 3 * int(spread)):
-        # 1/(w²(a − bw)) = 1/(aw²) + b/(a²w) + b²/(a²(a − bw))
-        def time_of(x: Any) -> Any:
-            return -1 / (a * x) + b / a**2 * (mp.log(abs(x)) - mp.log(abs(a - b * x)))
-
-        return follow(time_of, lambda x: x * x * (a - b * x), w, rest if w * rest > 0 else mp.mpf(0), t)
 
 
 def sizes(decades: float) -> st.SearchStrategy[float]:

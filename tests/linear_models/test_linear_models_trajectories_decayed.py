@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_models_precision import error_per_condition, follow
+from linear_models_oracles import decayed as oracle
+from linear_models_precision import error_per_condition
 from linear_models_strategies import examples
 from scipy.integrate import solve_ivp
 
@@ -16,51 +17,6 @@ from jepalign.errors import InputError
 from jepalign.linear_models.trajectories import balanced_jepa
 
 TOLERANCE = 1e-14  # relative, per unit of the problem's own condition number
-
-
-def oracle(t: Any, w: Any, cross: Any, variance: Any, rate: Any, decay: Any) -> Any:
-    """Return w(t) by partial fractions of 1/ṗ, ṗ = −σp³ + λp² − ηp: three logarithms, or two and a pole, or an arctangent."""
-    if w == 0 or t == 0:
-        return w
-    spread = sum(abs(mp.log10(abs(x))) for x in (w, variance, decay, rate, cross or mp.mpf(1)))
-    discriminant = cross**2 - 4 * decay * variance
-    if discriminant != 0 and cross != 0:
-        spread += abs(mp.log10(abs(discriminant) / cross**2))
-    with mp.workdps(80 + int(3 * spread + abs(mp.log10(decay * t)))):
-        p = mp.sqrt(rate) * w
-        limit = mp.mpf(0)
-        middle = cross / (2 * variance)
-        half = mp.sqrt(abs(discriminant)) / (2 * variance)
-        if discriminant > 0:
-            top = middle + (half if cross > 0 else -half)
-            saddle = decay / variance / top
-
-            def time_of(x: Any) -> Any:
-                terms = mp.log(abs(x)) / (saddle * top) + mp.log(abs(x - top)) / (top * (top - saddle))
-                return -(terms + mp.log(abs(x - saddle)) / (saddle * (saddle - top))) / variance
-
-            if p in (saddle, top):
-                return w
-            limit = top if p / saddle > 1 else limit
-        elif discriminant == 0:
-
-            def time_of(x: Any) -> Any:
-                if x == middle:
-                    return mp.inf
-                logs = (mp.log(abs(x)) - mp.log(abs(x - middle))) / middle**2
-                return -(logs - 1 / (middle * (x - middle))) / variance
-
-            if p == middle:
-                return w
-            limit = middle if p / middle > 1 else limit
-        else:
-
-            def time_of(x: Any) -> Any:
-                logs = mp.log(abs(x)) - mp.log((x - middle) ** 2 + half**2) / 2
-                return -(logs + middle / half * mp.atan((x - middle) / half)) / decay
-
-        found = follow(time_of, lambda x: -x * (variance * x**2 - cross * x + decay), p, limit, t)
-        return found / mp.sqrt(rate)
 
 
 def sizes(decades: float) -> st.SearchStrategy[float]:

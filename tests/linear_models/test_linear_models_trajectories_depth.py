@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_models_precision import error_per_condition, follow
+from linear_models_oracles import deep as oracle
+from linear_models_precision import error_per_condition
 from linear_models_strategies import examples
 from scipy.integrate import solve_ivp
 
@@ -22,33 +23,6 @@ FORMS = {
     "deep_jepa": (deep_jepa, lambda n: (2 * n, 1)),
     "masked_autoencoder": (masked_autoencoder, lambda n: (n, n + 1)),
 }
-
-
-def oracle(kind: str, depth: int) -> Any:
-    """Return w(t) by the time function in u, a hypergeometric function, at high precision."""
-    m, k = FORMS[kind][1](depth)
-
-    def solve(t: Any, w: Any, cross: Any, variance: Any) -> Any:
-        if w == 0 or t == 0:
-            return w
-        if cross == 0:
-            return w / mp.sqrt(1 + 2 * depth * variance * w**2 * t)
-        u = mp.root(w, depth)
-        rest = mp.root(cross / variance, k) if cross > 0 else mp.mpf(0)
-        spread = abs(mp.log10(w)) + abs(mp.log10(t)) + 10 * depth
-        with mp.workdps(60 + 2 * int(spread)):
-
-            def time_of(x: Any) -> Any:
-                if kind == "deep_jepa":  # ∫ dx/(x^m (λ − σx)), by partial fractions
-                    terms = [variance ** (m - 1 - n) / (n * cross ** (m - n) * x**n) for n in range(1, m)]
-                    log = mp.log(x) - mp.log(abs(cross - variance * x))
-                    return -mp.fsum(terms) + variance ** (m - 1) / cross**m * log
-                b = mp.mpf(1 - m) / k
-                return mp.re(x ** (1 - m) / ((1 - m) * cross) * mp.hyp2f1(1, b, b + 1, variance * x**k / cross))
-
-            return follow(time_of, lambda x: x**m * (cross - variance * x**k), u, rest, t) ** depth
-
-    return solve
 
 
 def sizes(decades: float) -> st.SearchStrategy[float]:

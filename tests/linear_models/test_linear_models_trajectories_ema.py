@@ -1,13 +1,12 @@
 """Encoder and averaged target without a predictor against a 2×2 exponential in high precision, and an integrator."""
 
 import math
-from typing import Any
 
-import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_models_oracles import averaged as oracle
 from linear_models_precision import error_per_condition
 from linear_models_strategies import Drawn, drawn_views, examples
 
@@ -16,24 +15,6 @@ from jepalign.linear_models.flow import integrate
 from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_without_predictor_matrices
 
 TOLERANCE = 1e-14
-
-
-def oracle(which: int) -> Any:
-    """Return w (0) or v (1) as a sum of two exponentials, with digits to spare."""
-
-    def solve(t: Any, w: Any, v: Any, cross: Any, variance: Any, lag: Any, decay: Any) -> Any:
-        with mp.workdps(400):
-            total = variance + decay
-            root = mp.sqrt(mp.mpc((total - lag) ** 2 + 4 * lag * cross))
-            if root == 0:
-                root = mp.mpf(10) ** -150  # the limit, to 150 digits
-            fast, slow = (total + lag + root) / 2, (total + lag - root) / 2
-            start = (w, v)[which]
-            velocity = (cross * v - total * w, lag * (w - v))[which]
-            path = (velocity + fast * start) * mp.exp(-slow * t) - (velocity + slow * start) * mp.exp(-fast * t)
-            return (path / root).real
-
-    return solve
 
 
 def signed(decades: float) -> st.SearchStrategy[float]:

@@ -1,13 +1,13 @@
 """Modes of the spectral contrastive loss and of Barlow Twins against their logistic in high precision."""
 
 import math
-from typing import Any
 
-import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_models_oracles import barlow as barlow_oracle
+from linear_models_oracles import contrastive as contrastive_oracle
 from linear_models_precision import error_per_condition
 from linear_models_strategies import examples
 
@@ -18,25 +18,6 @@ from jepalign.linear_models.trajectories import barlow_twins, spectral_contrasti
 from jepalign.linear_models.views import ViewPair
 
 TOLERANCE = 1e-14
-
-
-def contrastive_oracle(t: Any, w: Any, cross: Any, variance: Any) -> Any:
-    """Return w(t) through the logistic square as it is printed, with digits to spare."""
-    if w == 0:
-        return w
-    with mp.workdps(800):
-        if cross == 0:
-            return w / mp.sqrt(1 + 8 * variance**2 * w**2 * t)
-        level = cross / variance**2
-        exponent = -8 * cross * t
-        if exponent < -20000 or exponent > 20000:
-            return mp.sign(w) * (mp.sqrt(level) if cross > 0 else mp.mpf(0))
-        return mp.sign(w) * mp.sqrt(level / (1 + (level / w**2 - 1) * mp.exp(exponent)))
-
-
-def barlow_oracle(t: Any, w: Any, cross: Any) -> Any:
-    """Return the same with σ² = λ²."""
-    return contrastive_oracle(t, w, cross, abs(cross)) if cross else w
 
 
 def signed(decades: float) -> st.SearchStrategy[float]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_models_precision import error_per_condition, follow
+from linear_models_oracles import unbalanced as both
+from linear_models_precision import error_per_condition
 from linear_models_strategies import examples
 from scipy.integrate import solve_ivp
 
@@ -17,34 +18,6 @@ from jepalign.errors import InputError
 from jepalign.linear_models.trajectories import balanced_jepa, unbalanced_jepa
 
 TOLERANCE = 1e-14  # relative, per unit of the problem's own condition number
-
-
-def both(t: Any, w: Any, p: Any, cross: Any, variance: Any, rate: Any) -> tuple[Any, Any]:
-    """Return w(t), p(t) by partial fractions of 1/ṗ, ṗ = (p² − c)(λ − σp), with their three logarithms, or two and an arctangent."""
-    if 0 in (w, t):
-        return w, p
-    spread = sum(abs(mp.log10(abs(x))) for x in (w, variance, rate, t, p or mp.mpf(1), cross or mp.mpf(1)))
-    with mp.workdps(100 + int(3 * spread)):
-        c, e = p**2 - rate * w**2, cross / variance
-        k = mp.sqrt(abs(c))
-        if p == e:
-            return w, p
-        if c < 0:
-            limit = e
-
-            def time_of(x: Any) -> Any:
-                logs = mp.log(x**2 + k**2) / 2 - mp.log(abs(x - e))
-                return (logs + e / k * mp.atan(x / k)) / ((e**2 - c) * variance)
-
-        else:
-            limit = max(e, k) if p > 0 else min(e, -k)
-
-            def time_of(x: Any) -> Any:
-                ends = mp.log(abs(x - k)) / (2 * k * (k - e)) + mp.log(abs(x + k)) / (2 * k * (k + e))
-                return -(ends + mp.log(abs(x - e)) / ((e - k) * (e + k))) / variance
-
-        x = follow(time_of, lambda x: (x**2 - c) * (cross - variance * x), p, limit, t)
-        return mp.sign(w) * mp.sqrt(abs(x**2 - c) / rate), x
 
 
 def part(index: int) -> Callable[..., Any]:
