@@ -45,6 +45,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.wiener:wiener",
             "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
         ),
+        "escape": Experiment(
+            "jepalign.simulations.escape:escape",
+            "Time to leave a near-collapsed start ε: a JEPA's ~1/ε from balance against the ~log 1/ε of a contrastive loss",
+        ),
     }
 )
 
