@@ -26,7 +26,7 @@ SHARED = {"jepalign.errors", "jepalign.storage", "jepalign.datasets", "jepalign.
 MAY_IMPORT = {
     "theory": {"sympy", "z3", "flint", "jepalign.errors"},
     "linear_models": {"numpy", "scipy", "xarray"} | SHARED,
-    "simulations": {"numpy", "torch", "jepalign.linear_models"} | SHARED,
+    "simulations": {"numpy", "scipy", "sklearn", "torch", "joblib", "distributed", "jepalign.linear_models"} | SHARED,
     "figures": {"numpy", "matplotlib", "jepalign.linear_models"} | SHARED,
 }
 
@@ -107,6 +107,22 @@ def _run(code: str, *arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
+def _needs_torch(file: Path) -> bool:
+    """Whether a module of the experiments imports torch, itself or through another of them."""
+    imported = _imports(file)
+    if any(module.split(".")[0] == "torch" for module in imported):
+        return True
+    inside = {m for m in imported if m.startswith("jepalign.simulations.")}
+    if file.parent.name != "simulations":
+        inside.add(f"jepalign.simulations.{file.parent.name}")
+    for module in inside:
+        place = ROOT / Path(*module.split(".")[1:])
+        for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+            if candidate.is_file() and candidate != file and _needs_torch(candidate):
+                return True
+    return False
+
+
 BLOCK_TORCH = """
 import importlib, sys
 class Block:
@@ -118,19 +134,13 @@ sys.meta_path.insert(0, Block())
 
 
 def test_everything_outside_the_experiments_imports_without_torch() -> None:
-    torch_modules = {
-        f"{package}.{file.stem}"
+    needs = {
+        f"{package}.{file.stem}".removesuffix(".__init__")
         for package, place in PLACES.items()
         for file in place.glob("*.py")
-        if package == "jepalign.simulations" and any(m.split(".")[0] == "torch" for m in _imports(file))
+        if package.startswith("jepalign.simulations") and _needs_torch(file)
     }
-    assert torch_modules, "the experiments use torch"
-    # A module of simulations that imports a torch module needs torch as well.
-    needs = torch_modules | {
-        f"jepalign.simulations.{file.stem}"
-        for file in PLACES["jepalign.simulations"].glob("*.py")
-        if file.stem != "__init__" and _imports(file) & torch_modules
-    }
+    assert "jepalign.simulations.training" in needs
     free = [module for module in MODULES if module not in needs]
     assert "jepalign.simulations" in free
     code = BLOCK_TORCH + "for name in sys.argv[1:]: importlib.import_module(name)\nprint('torch' in sys.modules)"
