@@ -3,6 +3,7 @@
 from jepalign.linear_models.autoencoder import MaskedAutoencoder
 from jepalign.linear_models.conservation import balance, discrete_drift
 from jepalign.linear_models.contrastive import BarlowTwins, InfoNCE, SpectralContrastive, VICReg, WhitenedAlignment
+from jepalign.linear_models.deep import DeepEncoder
 from jepalign.linear_models.dictionary import DICTIONARY, SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, Status, integrate
 from jepalign.linear_models.hybrids import Hybrid
@@ -21,6 +22,7 @@ from jepalign.linear_models.views import Modes, ViewPair
 __all__ = [
     "DICTIONARY",
     "BarlowTwins",
+    "DeepEncoder",
     "Forces",
     "Gradient",
     "Hybrid",

@@ -10,11 +10,13 @@ from scipy.linalg import solve_triangular
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import matrix, rate
 from jepalign.linear_models.closed_forms import jepa_forms, solve
+from jepalign.linear_models.collapse.thresholds import critical_weight_decay
 from jepalign.linear_models.conservation import balance
 from jepalign.linear_models.dictionary import SpectralPredictor
 from jepalign.linear_models.flow import Law, Path, State, integrate
 from jepalign.linear_models.implicit_uniformity import PowerGap
 from jepalign.linear_models.objectives import Forces, check_defined, check_entry, encoder_matrix, spectral_predictor
+from jepalign.linear_models.rest import ModeEquilibria, jepa_equilibria
 from jepalign.linear_models.views import ViewPair
 
 Array = NDArray[np.float64]
@@ -241,6 +243,27 @@ class LinearJEPA:
             determined = [self._determined(*pair) for pair in zip(states["encoder"], states["target"], strict=True)]
             states["predictor"] = np.array(determined).reshape(-1, *P.shape)
         return replace(path, states=states)
+
+    def equilibria(self) -> ModeEquilibria:
+        """Return the balanced equilibria of each mode of aligned views and their stability, whatever the EMA rate (4.3, 4.4).
+
+        Raises
+        ------
+        InputError
+            If the views are not aligned or have a direction without variance, or the predictor is not learnt in the BYOL form.
+        """
+        self._balanced()
+        return jepa_equilibria(self.views, self.predictor_rate, self.weight_decay)
+
+    def collapse_threshold(self) -> Array:
+        """Return the critical weight decay λ²/(4σ) of each mode, (d,), in the order of ``views.modes()``; raises as that above."""
+        self._balanced()
+        modes = self.views.modes()
+        return critical_weight_decay(modes.cross, modes.variance)
+
+    def _balanced(self) -> None:
+        if not self.learnt or self.force != "byol" or self.leak:
+            raise InputError("predictor", "not learnt, or with another force", "must be learnt for balanced equilibria")
 
     def _field(self, state: State) -> State:
         W = state["encoder"]

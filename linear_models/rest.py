@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepalign.errors import InputError
+from jepalign.linear_models.collapse.thresholds import equilibria, growth
 from jepalign.linear_models.objectives import Descent
 from jepalign.linear_models.views import ROUNDING, Modes, ViewPair
 
@@ -16,14 +17,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ModeEquilibria:
-    """The equilibria of each mode of aligned views, with weights w ≥ 0; −w is another one.
+    """The equilibria of each mode of aligned views; −w is another one.
 
     Attributes
     ----------
     modes : Modes
         λ, σ and direction of each of the d modes.
     weight : masked array of shape (d, m)
-        The encoder's weight w, masked where a mode has fewer equilibria than m. The first is the collapsed one, w = 0.
+        The encoder's weight w, masked where a mode has fewer equilibria than m. The first is the collapsed one, w = 0. At least 0
+        but for a JEPA, where its sign is the predictor's.
     stable : ndarray of shape (d, m)
         Whether weights nearby stay nearby while the encoder stays on the mode; False where masked. Competition between
         modes for fewer dimensions than there are modes is not in it.
@@ -32,6 +34,23 @@ class ModeEquilibria:
     modes: Modes
     weight: "np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]"
     stable: NDArray[np.bool_]
+
+
+def jepa_equilibria(views: ViewPair, predictor_rate: float, weight_decay: float) -> ModeEquilibria:
+    """Return the balanced equilibria of each mode of a JEPA with a learnt predictor, (d, 3) each: 0, p₋/√α and p₊/√α (4.3).
+
+    Raises
+    ------
+    InputError
+        If the views are not aligned, or a direction has no variance.
+    """
+    modes = views.modes()
+    if modes.variance.min() <= 0:
+        raise InputError("views", "views with a direction without variance", "must have full rank")
+    given = modes.cross, modes.variance, weight_decay
+    rates = growth(*given)
+    stable = np.asarray(rates.filled(0.0) < 0)
+    return ModeEquilibria(modes, equilibria(*given, predictor_rate=predictor_rate), stable)
 
 
 class Separable(Descent):

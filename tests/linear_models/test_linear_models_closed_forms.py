@@ -226,3 +226,22 @@ def test_one_row_with_the_optimal_predictor_follows_oja() -> None:
     assert path.method == "closed form: optimal predictor of one row (5.8)"
     assert np.abs(path.encoder - integrated.encoder).max() < 1e-8
     assert "DOP853" in jepa.solve(W, None, times).method
+
+
+def test_equilibria_of_a_jepa_are_where_its_flow_ends() -> None:
+    views = ViewPair.from_covariances(np.eye(3), np.eye(3), np.diag([0.9, 0.3, -0.6]))
+    jepa = LinearJEPA(views, predictor_rate=2.0, weight_decay=0.05)
+    found = jepa.equilibria()
+    assert np.allclose(jepa.collapse_threshold(), found.modes.cross**2 / 4)
+    # λ² > 4ησ = 0.2 for 0.9 and −0.6 alone.
+    assert np.ma.getmaskarray(found.weight)[:, 2].tolist() == [False, True, False]
+    assert found.stable[:, 0].all()
+    assert not found.stable[:, 1].any()
+    for mode, sign in ((0, 1), (2, -1)):
+        for start, expected in ((1.01, found.weight[mode, 2]), (0.99, 0.0)):
+            w = abs(start * found.weight[mode, 1])
+            direction = found.modes.directions[:, mode : mode + 1].T
+            end = jepa.solve(w * direction, [[sign * np.sqrt(2) * w]], [np.inf]).encoder[0]
+            assert np.linalg.norm(end) == pytest.approx(abs(expected), rel=1e-12)
+    with pytest.raises(InputError, match="learnt"):
+        LinearJEPA(views, predictor_rate=np.inf).equilibria()
