@@ -50,6 +50,7 @@ def test_idx_files_are_read_gzipped_or_not(folder: Path, monkeypatch: pytest.Mon
         (f"{IMAGES}.gz", gzip.compress(idx((2, 28, 28), bytes(1568)))[:-20], "readable"),
         (f"{IMAGES}.gz", b"no gzip at all", "readable"),
     ],
+    ids=["empty", "floats", "header", "short", "long", "huge", "unpaired", "flat", "gzip cut off", "no gzip"],
 )
 def test_damaged_files_are_refused(folder: Path, name: str, content: bytes, message: str) -> None:
     (folder / f"{IMAGES}.gz").unlink()
