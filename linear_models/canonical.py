@@ -54,7 +54,7 @@ def canonical_pairs(views: "ViewPair") -> CanonicalPairs:
 
 def pairs_of(context: Array, target: Array, cross: Array) -> CanonicalPairs:
     """Return the canonical pairs of Σ_x, Σ_y and Σ_yx, each (d, d), as ``canonical_pairs`` does."""
-    (first, inverse_x), (second, inverse_y) = (_whitening(value) for value in (context, target))
+    (first, inverse_x), (second, inverse_y) = (whitening(value) for value in (context, target))
     whitened = inverse_y.T @ (cross / np.outer(second, first)) @ inverse_x
     left, values, right = np.linalg.svd(whitened, full_matrices=False)
     a, b = inverse_x @ right.T / first[:, None], inverse_y @ left / second[:, None]
@@ -74,7 +74,7 @@ def signed_correlations(views: "ViewPair") -> Array:
     """
     if not views.exchangeable:
         raise InputError("views", "views that are not exchangeable", "must be exchangeable for signed correlations")
-    units, inverse = _whitening(views.context)
+    units, inverse = whitening(views.context)
     whitened = inverse.T @ (views.cross / np.outer(units, units)) @ inverse
     values = np.linalg.eigvalsh((whitened + whitened.T) / 2)
     padded = np.concatenate((values, np.zeros(views.dimension - len(values))))
@@ -86,8 +86,8 @@ def standard_deviations(variances: Array) -> Array:
     return np.sqrt(np.where(variances > 0, variances, 1.0))
 
 
-def _whitening(covariance: Array) -> tuple[Array, Array]:
-    """Return the units, (d,), and (d, r) columns Q with QᵀΣQ = I, for Σ in these units."""
+def whitening(covariance: Array) -> tuple[Array, Array]:
+    """Return the standard deviations u, (d,), and Q, (d, r) of rank r, with QᵀΣQ = I for the covariance Σ/(uuᵀ)."""
     units = standard_deviations(np.diag(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(units, units))
     kept = values > ROUNDINGS * len(units) * np.finfo(float).eps * values[-1]
