@@ -49,6 +49,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.escape:escape",
             "Time to leave a near-collapsed start ε: a JEPA's ~1/ε from balance against the ~log 1/ε of a contrastive loss",
         ),
+        "ablation": Experiment(
+            "jepalign.simulations.ablation:ablation",
+            "Predictor, stop-gradient and EMA taken away one by one: which corners collapse, where, and at which rate",
+        ),
     }
 )
 

@@ -1,0 +1,94 @@
+"""The ablation cube: its training and its flow against code of other modules, and its rows at quick scale."""
+
+import numpy as np
+import pytest
+import torch
+
+from jepalign.linear_models import LinearJEPA, ViewPair
+from jepalign.linear_models.dictionary import DICTIONARY
+from jepalign.simulations.ablation import SCALES, VIEWS, Views, ablation, network
+from jepalign.simulations.corners import CORNERS, Corner, Cube, Moments, horizon, slow_rate
+from jepalign.simulations.encoders import linear_predictor
+from jepalign.simulations.ensembles import Members, Method, train_ensemble
+from jepalign.simulations.ensembles.stacks import stacked
+
+DATA = Views(SCALES["quick"], "tanh", seed=0, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("predictor", [False, True])
+@pytest.mark.parametrize("target", ["gradient", "stop", "ema"])
+def test_training_is_that_of_the_ensembles(predictor: bool, target: str) -> None:
+    seeds, step, beta = [3, 7], 0.02, 1.5
+    trial, state = stacked("networks", [network("tanh", own) for own in seeds], torch.float64, None)
+    P = torch.stack([linear_predictor(16, seed=own + 1).weight.detach() for own in seeds])
+    cube = Cube(Corner(predictor, target), trial, state, P, step=step, beta=beta)
+    for _ in range(5):
+        cube.step(*DATA.fixed)
+    found = train_ensemble(
+        Members(seed=seeds, step=step, ema_rate=beta if target == "ema" else None),
+        lambda own: network("tanh", own),
+        lambda _: (DATA.fixed for _ in range(5)),
+        steps=5,
+        method=Method(predictor="learnt" if predictor else "none", stop_gradient=target != "gradient"),
+    )
+    for name, value in found.encoder.items():
+        assert torch.allclose(cube.encoder[name], value, rtol=1e-10, atol=1e-13), name
+
+
+@pytest.mark.parametrize("name", CORNERS)
+def test_flow_is_that_of_the_linear_theory(name: str) -> None:
+    corner, rng = CORNERS[name], np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 40, 4))
+    views = ViewPair.from_samples(x, y + x, symmetrize=True, center=False)
+    W, P = rng.normal(size=(3, 4)) / 2, rng.normal(size=(3, 3)) / 2
+    P = P if corner.predictor else np.eye(3)
+    model = LinearJEPA(
+        views,
+        ema_rate=0.7 if corner.lagging else None,
+        predictor=None if corner.predictor else DICTIONARY["no-predictor"],
+        leak=float(corner.target in ("gradient", "trained")),
+    )
+    times = np.array([0.0, 0.5, 1.5])
+    path = model.solve(W, P if corner.predictor else None, times, W if corner.lagging else None, method="DOP853")
+    own = Moments(W, W, P, views.context, views.target, views.cross).flow(corner, times, beta=0.7)
+    assert np.allclose(own, path.encoder, rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_through_the_average_is_ema_for_small_steps() -> None:
+    trial, state = stacked("networks", [network("linear", 3)], torch.float64, None)
+    P = linear_predictor(16, seed=1).weight.detach()[None]
+    ends = {}
+    for target in ("ema", "average"):
+        for step in (0.02, 0.01):
+            cube = Cube(Corner(True, target), trial, state, P, step=step, beta=1.0)
+            for _ in range(int(1 / step)):
+                cube.step(*DATA.fixed)
+            ends[target, step] = cube.encoder["last.weight"]
+    gaps = [(ends["ema", step] - ends["average", step]).norm() for step in (0.02, 0.01)]
+    assert 1.7 < gaps[0] / gaps[1] < 2.3
+
+
+def test_slow_rates_are_eigenvalues_of_the_modes() -> None:
+    lam, sigma, beta = 0.6, 1.1, 0.4
+    pulled = np.array([[-sigma, lam], [beta, -beta]])
+    trained = np.array([[-sigma, lam], [beta + lam, -beta - sigma]])
+    for target, matrix in {"ema": pulled, "average": pulled, "trained": trained}.items():
+        rate = slow_rate(Corner(False, target), np.array([lam]), np.array([sigma]), beta)
+        assert np.isclose(rate[0], -np.linalg.eigvals(matrix).real.max())
+
+
+def test_horizon_of_one_mode() -> None:
+    state = Moments(np.eye(1), np.eye(1), np.eye(1), np.eye(1), np.eye(1), 0.5 * np.eye(1))
+    assert np.isclose(horizon(Corner(False, "stop"), [state], 1.0, 1e-2), np.log(100))
+
+
+def test_quick_run() -> None:
+    found = ablation()
+    assert found.arrays["left"].shape == (2, len(CORNERS), 2)
+    assert np.isfinite(found.arrays["left"]).all()
+    assert set(found.arrays["views"]) == set(VIEWS)
+    for entry in found.rows:
+        # At this coarse step the reading of EMA whose gradient passes through the average is off by the order of the step.
+        exact = "fixed views" in entry["architecture"] and "ablation: decay by" in entry["experiment"]
+        if exact or "control" in entry["experiment"]:
+            assert entry["verdict"] == "holds", entry
