@@ -15,8 +15,8 @@ from jepalign.theory.catalogue import find
 
 def controlled(seed: int, size: int, acts: int, *, feedback: float = 0.3) -> ControlledSystem:
     rng = np.random.default_rng(seed)
-    F, B = rng.normal(size=(size, size)), 0.3 * rng.normal(size=(size, acts))
-    F *= 0.5 / np.abs(np.linalg.eigvals(F)).max()
+    drawn, B = rng.normal(size=(size, size)), 0.3 * rng.normal(size=(size, acts))
+    F = drawn * (0.5 / np.abs(np.linalg.eigvals(drawn)).max())
     policy = feedback * rng.normal(size=(acts, size))
     while np.abs(np.linalg.eigvals(F + B @ policy)).max() > 0.95:
         policy /= 2
@@ -90,6 +90,24 @@ def test_actions_change_modes_only_where_they_follow_the_state() -> None:
     # Without exploration the action says all about the state, and nothing is left to learn from.
     certain = ControlledSystem(F, np.eye(2), np.eye(2), -F, np.zeros((2, 2)))
     assert np.abs(certain.views(actions=True).context).max() <= 1e-15
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_errors_with_actions_are_those_of_the_joint_system(seed: int) -> None:
+    rng, d, k = np.random.default_rng(seed), 3, 2
+    system = controlled(seed, d, 2, feedback=0.0)
+    W, P, N = rng.normal(size=(k, d)), 0.3 * rng.normal(size=(k, k)), rng.normal(size=(k, 2))
+    found = rollout_error(W, P, system.dynamics, system.noise, 6, actions=system.actions, action_predictor=N)
+    # The state and the rolled embedding together, driven by the same actions; only the state is driven by the noise.
+    white = ControlledSystem(system.dynamics, system.actions, system.noise, system.policy, np.eye(2))
+    start, both = np.vstack((np.eye(d), W)), np.vstack((system.actions, N))
+    joint, read = start @ white.state @ start.T, np.hstack((W, -np.eye(k)))
+    step = np.block([[system.dynamics, np.zeros((d, k))], [np.zeros((k, d)), P]])
+    for n in range(1, 7):
+        joint = step @ joint @ step.T + both @ both.T
+        joint[:d, :d] += system.noise
+        error = read @ joint @ read.T
+        assert np.abs(found.avoidable[n] + found.unavoidable[n] - error).max() <= 1e-12 * np.abs(joint).max()
 
 
 def test_controlled_rollouts_have_no_bias_with_the_predictor_by_least_squares() -> None:
