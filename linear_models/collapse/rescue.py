@@ -253,7 +253,8 @@ def hybrid_equilibria(
             _rests(*(float(value[i]) for value in (lam, sigma, eta, gamma, alpha)), uniformity) for i in range(lam.size)
         ]
     count = max((len(places) for places, _ in found), default=0) + 1
-    x, stable = np.ma.masked_all((lam.size, count)), np.ma.masked_all((lam.size, count), dtype=bool)
+    # Zeros under the mask: what lies there still passes through the square root.
+    x, stable = (np.ma.masked_array(np.zeros((lam.size, count), dtype=kind), mask=True) for kind in (float, bool))
     for row, (places, steady) in enumerate(found):
         x[row, : len(places)], stable[row, : len(places)] = places, steady
     x, stable = x[:, :-1], stable[:, :-1]
