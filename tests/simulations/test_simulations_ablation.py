@@ -40,8 +40,8 @@ def test_flow_is_that_of_the_linear_theory(name: str) -> None:
     corner, rng = CORNERS[name], np.random.default_rng(1)
     x, y = rng.normal(size=(2, 40, 4))
     views = ViewPair.from_samples(x, y + x, symmetrize=True, center=False)
-    W, P = rng.normal(size=(3, 4)) / 2, rng.normal(size=(3, 3)) / 2
-    P = P if corner.predictor else np.eye(3)
+    W = rng.normal(size=(3, 4)) / 2
+    P = rng.normal(size=(3, 3)) / 2 if corner.predictor else np.eye(3)
     model = LinearJEPA(
         views,
         ema_rate=0.7 if corner.lagging else None,
