@@ -11,6 +11,7 @@ from jepalign.linear_models.trajectories.arrival import (
     masked_autoencoder_time,
     spectral_contrastive_time,
 )
+from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
 from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_without_predictor_matrices
@@ -22,6 +23,7 @@ from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
 
 __all__ = [
     "balanced_jepa",
+    "balanced_jepa_time",
     "barlow_twins",
     "barlow_twins_time",
     "deep_jepa",

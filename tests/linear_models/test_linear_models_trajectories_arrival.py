@@ -1,9 +1,15 @@
-"""Times to reach a level against the trajectories that they invert, and against the order that theory states."""
+"""Times to reach a level against their own integrals, the trajectories that they invert, and the order that theory states."""
 
+import math
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from linear_models_precision import error_per_condition
+from linear_models_strategies import examples
 
 from jepalign.errors import InputError
 from jepalign.linear_models.trajectories.arrival import (
@@ -13,6 +19,8 @@ from jepalign.linear_models.trajectories.arrival import (
     masked_autoencoder_time,
     spectral_contrastive_time,
 )
+from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time
+from jepalign.linear_models.trajectories.balanced import balanced_jepa
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
 from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
 
@@ -89,3 +97,245 @@ def test_contrastive_times_and_the_steps_of_simon() -> None:
     step = barlow_twins_time(np.sqrt(0.5 / 0.3), 1e-3, 0.3)
     assert step == pytest.approx(np.log(1 / (0.3 * 1e-6) - 1) / (8 * 0.3), rel=1e-14)
     assert barlow_twins_time([1e-3, 2.0], 1e-3, 0.0)[1] == np.inf
+
+
+TOLERANCE = 1e-14  # relative, per unit of the problem's own condition number
+
+
+def sizes(decades: float) -> st.SearchStrategy[float]:
+    return st.floats(-decades, decades).map(lambda x: 10.0**x)
+
+
+def signed(decades: float) -> st.SearchStrategy[float]:
+    return st.tuples(st.sampled_from([-1.0, 1.0]), sizes(decades)).map(math.prod)
+
+
+def balanced_reference(level: Any, w: Any, cross: Any, variance: Any, rate: Any, decay: Any) -> Any:
+    """Return ∫ dp/ṗ, ṗ = p²(λ − σp) − ηp, by residues at its roots, with digits to spare."""
+    if level == w:
+        return mp.mpf(0)
+    with mp.workdps(700):
+        start, stop = mp.sqrt(rate) * w, mp.sqrt(rate) * level
+        if start * stop <= 0:
+            return mp.inf
+
+        def field(p: Any) -> Any:
+            return p * (p * (cross - variance * p) - decay)
+
+        discriminant = cross**2 - 4 * decay * variance
+        middle, half = cross / (2 * variance), mp.sqrt(mp.mpc(discriminant)) / (2 * variance)
+        roots = [middle - half, middle + half]
+        rests = [root.real for root in roots if root.imag == 0]
+        if (stop - start) * field(start) <= 0 or any(min(start, stop) <= rest <= max(start, stop) for rest in rests):
+            return mp.inf
+
+        def logs(root: Any) -> Any:  # along the real axis, so that the branch is that of the quotient
+            return mp.log(stop - root) - mp.log(start - root) if mp.im(root) else mp.log((stop - root) / (start - root))
+
+        if cross == 0 and decay == 0:
+            return (1 / stop**2 - 1 / start**2) / (2 * variance)
+        if decay == 0:  # 0 is a double root, λ/σ the other
+            rest = cross / variance
+            return (1 / start - 1 / stop) / cross + variance / cross**2 * (logs(mp.mpf(0)) - logs(rest))
+        if discriminant == 0:
+            pole = 1 / (stop - middle) - 1 / (start - middle)
+            return -((logs(mp.mpf(0)) - logs(middle)) / middle**2 - pole / middle) / variance
+        found = logs(mp.mpf(0)) / (roots[0] * roots[1])
+        found += (logs(roots[0]) / roots[0] - logs(roots[1]) / roots[1]) / (roots[0] - roots[1])
+        return -mp.re(found) / variance
+
+
+def check_balanced(level: float, w: float, cross: float, variance: float, rate: float, decay: float) -> None:
+    found = float(balanced_jepa_time(level, w, cross, variance, predictor_rate=rate, weight_decay=decay))
+    with mp.workdps(60):
+        exact = balanced_reference(*map(mp.mpf, (level, w, cross, variance, rate, decay)))
+    if exact == mp.inf or found == math.inf:
+        # Beside an equilibrium, that of the rounded parameters may be on the other side: no digit of time is left there.
+        if exact != found:
+            assert (
+                error_per_condition(2.0 * float(exact), balanced_reference, level, w, cross, variance, rate, decay)
+                < TOLERANCE
+            )
+        return
+    assert error_per_condition(found, balanced_reference, level, w, cross, variance, rate, decay) < TOLERANCE
+
+
+@given(
+    signed(150), st.one_of(sizes(150), sizes(3)), st.one_of(signed(6), st.just(0.0)), sizes(6), sizes(6),
+    st.one_of(sizes(6), st.just(0.0)),
+)  # fmt: skip
+@examples(200)
+def test_the_balanced_time_over_the_whole_range(
+    w: float, ratio: float, cross: float, variance: float, rate: float, decay: float
+) -> None:
+    level = w * ratio
+    if 1e-150 < abs(level) < 1e150:
+        check_balanced(level, w, cross, variance, rate, decay)
+
+
+PRESSURES = st.one_of(
+    st.just(0.0),
+    st.floats(-12, 0).map(lambda x: 10.0**x),
+    st.floats(-14, -1).map(lambda x: 1 - 10.0**x),
+    st.floats(-14, -1).map(lambda x: 1 + 10.0**x),
+    st.floats(0, 6).map(lambda x: 10.0**x),
+)
+
+
+@given(
+    PRESSURES, st.integers(0, 6), st.floats(-13, 3), st.floats(-13, 3), st.sampled_from([-1.0, 1.0]), signed(6), sizes(6),
+    sizes(6), st.booleans(),
+)  # fmt: skip
+@examples(500)
+def test_the_balanced_time_on_every_side_of_every_rest(
+    pressure: float,
+    place: int,
+    near: float,
+    step: float,
+    side: float,
+    cross: float,
+    variance: float,
+    rate: float,
+    inward: bool,
+) -> None:
+    decay = pressure * cross**2 / (4 * variance)
+    root = math.sqrt(max(0.0, 1 - pressure))
+    top, saddle = (1 + root) * cross / (2 * variance), 2 * decay / (cross * (1 + root))
+    rests = [top, saddle, 0.0]
+    rest = [top, saddle, (top + saddle) / 2, -saddle, -top, saddle / 2, top / 2][place] / math.sqrt(rate)
+    w = rest * (1 + side * 10.0**near)
+    if w == 0:
+        return
+    rests = [x / math.sqrt(rate) for x in rests]
+    # Towards the limit, by a share of the way or by a factor from the start.
+    p = math.sqrt(rate) * w
+    field = p * (cross - variance * p) - decay
+    rising = field * 1.0 > 0
+    ends = [x for x in rests if (abs(x) > abs(w)) == rising and (x * w > 0 or x == 0)]
+    if not ends:
+        return
+    end = min(ends, key=lambda x: abs(x - w))
+    share = 1 / (1 + 10.0**step)
+    level = end + (w - end) * share if inward else w + (end - w) * share
+    check_balanced(level, w, cross, variance, rate, decay)
+
+
+HARD = [
+    (0.9, 0.1, 1.0, 1.0, 1.0, 0.0), (1.01, 30.0, 1.0, 1.0, 4.0, 0.0), (-0.001, -0.5, 1.0, 2.0, 0.3, 0.0),
+    (0.1, 2.0, -1.0, 1.0, 1.0, 0.0), (0.1, 2.0, 0.0, 1.0, 1.0, 0.0), (0.1, 2.0, 0.0, 1.0, 1.0, 0.7),
+    (1.9, 1.1, 3.0, 1.0, 1.0, 2.0), (2.001, 40.0, 3.0, 1.0, 1.0, 2.0), (0.01, 0.999, 3.0, 1.0, 1.0, 2.0),
+    (-0.01, -5.0, 3.0, 1.0, 1.0, 2.0), (1.5, 3.0, 2.0, 1.0, 1.0, 1.0), (0.01, 0.99, 2.0, 1.0, 1.0, 1.0),
+    (0.01, 5.0, 2.0, 1.0, 1.0, 1.0001), (0.01, 5.0, 2.0, 1.0, 1.0, 30.0), (-0.3, -0.4, 2.0, 1.0, 2.0, 1.0001),
+    (1e-3, 1.00001, 2.0, 1.0, 1.0, 1.000000001),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HARD, ids=str)
+def test_the_balanced_time_is_the_integral_of_the_reciprocal_field(case: tuple[float, ...]) -> None:
+    level, w, cross, variance, rate, decay = case
+    with mp.workdps(50):
+        speed = mp.sqrt(mp.mpf(rate))
+
+        def slowness(y: Any) -> Any:  # dt/d ln|w|
+            p = speed * mp.sign(w) * mp.exp(y)
+            return 1 / (p * (mp.mpf(cross) - mp.mpf(variance) * p) - mp.mpf(decay))
+
+        lower, upper = mp.log(abs(mp.mpf(w))), mp.log(abs(mp.mpf(level)))
+        # The slowest place is close to the start or to √(η/σ): parts that shrink towards both.
+        slow = mp.log(mp.sqrt(mp.mpf(decay) / variance) / speed) if decay else lower
+        parts = {lower, upper}
+        for centre in (lower, slow):
+            for n in range(40):
+                for sign in (-1, 1):
+                    at = centre + sign * mp.mpf(2) ** (3 - n)
+                    if min(lower, upper) < at < max(lower, upper):
+                        parts.add(at)
+        ordered = sorted(parts, reverse=bool(upper < lower))
+        exact: Any = mp.quad(slowness, ordered)
+    found = float(balanced_jepa_time(level, w, cross, variance, predictor_rate=rate, weight_decay=decay))
+    if level == 1.5:  # a double equilibrium, where condition numbers are infinite; the parameters are exact
+        assert found == pytest.approx(float(exact), rel=1e-14)
+    else:
+        cond_error = error_per_condition(found, balanced_reference, *case)
+        assert cond_error < TOLERANCE
+        assert abs(balanced_reference(*map(mp.mpf, case)) / exact - 1) < 1e-25  # the reference is that integral
+
+
+def test_the_balanced_trajectory_is_at_the_level_then() -> None:
+    rng = np.random.default_rng(3)
+    w, cross = rng.normal(size=(2, 3000))
+    rate = 10.0 ** rng.uniform(-1, 1, 3000)
+    for decay in (0.0, 10.0 ** rng.uniform(-3, 0, 3000)):
+        keywords: dict[str, Any] = {"predictor_rate": rate, "weight_decay": decay}
+        t = 10.0 ** rng.uniform(-2, 1, 3000)
+        level = balanced_jepa(t, w, cross, 0.8, **keywords)
+        growth, start = (np.sqrt(rate) * x * (cross - 0.8 * np.sqrt(rate) * x) - decay for x in (level, w))
+        moving = np.abs(growth) > 1e-6  # elsewhere no digit of t is left in the level
+        assert moving.sum() > 2000
+        given = w[moving], cross[moving], 0.8
+        keywords = {name: value if np.ndim(value) == 0 else value[moving] for name, value in keywords.items()}
+        t, level, growth, start = (x[moving] for x in (t, level, growth, start))
+        again = balanced_jepa_time(level, *given, **keywords)
+        # Relative sensitivities of t to the level and to the start, and some to the other arguments.
+        condition = 3 + 1 / np.abs(growth * t) + 1 / np.abs(start * t)
+        assert (np.abs(again / t - 1) < 1e-13 * condition).all()
+        back = balanced_jepa(again, *given, **keywords)
+        assert (np.abs(back / level - 1) < 1e-13 * (1 + np.abs(growth) * t * condition)).all()
+
+
+def test_balanced_starts_rests_and_what_is_never_reached() -> None:
+    inf = np.inf
+    # λ = 3, σ = 1, η = 2: 0, 1 and 2 are rests.
+    for sign in (1.0, -1.0):
+        for start, never in (
+            (1.5, [2.0, 1.0, 1.4, 2.1, 0.0, -1.0]), (3.0, [2.0, 3.1, 1.5, -1.0]), (0.5, [0.6, 1.0, 0.0, -0.1]),
+            (1.0, [0.9, 1.1]), (2.0, [1.9, 2.1]), (-1.0, [0.0, -1.1, 0.5]), (0.0, [0.1, -0.1]),
+        ):  # fmt: skip
+            found = balanced_jepa_time(
+                sign * np.array([*never, start]), sign * start, sign * 3.0, 1.0, weight_decay=2.0
+            )
+            assert np.array_equal(found, [inf] * len(never) + [0.0])
+    for start, never in ((0.5, [1.0, 1.1, 0.4, 0.0, -1.0]), (2.0, [1.0, 0.5, 2.1]), (1.0, [0.5, 2.0])):
+        assert np.array_equal(balanced_jepa_time([*never, start], start, 3.0, 3.0), [inf] * len(never) + [0.0])
+    # An end that is reached only in the limit, and the neighbours of the saddle.
+    assert balanced_jepa_time(0.5, np.nextafter(1, 0), 3.0, 1.0, weight_decay=2.0) < 40
+    assert balanced_jepa_time(1.5, np.nextafter(1, 2), 3.0, 1.0, weight_decay=2.0) < 40
+    assert balanced_jepa_time(1.5, np.nextafter(1, 0), 3.0, 1.0, weight_decay=2.0) == inf
+
+
+def test_balanced_symmetry_depth_one_and_shapes() -> None:
+    rng = np.random.default_rng(9)
+    w, cross = rng.uniform(0.01, 2, 400), rng.uniform(-1, 1, 400)
+    level = w * rng.uniform(0.3, 3, 400)
+    for decay in (0.0, 0.1):
+        found = balanced_jepa_time(level, w, cross, 0.7, weight_decay=decay)
+        assert np.array_equal(balanced_jepa_time(-level, -w, -cross, 0.7, weight_decay=decay), found)
+    expected = deep_jepa_time(level, w, cross, 0.7, depth=1)
+    found = balanced_jepa_time(level, w, cross, 0.7)
+    assert np.array_equal(np.isinf(found), np.isinf(expected))
+    assert np.allclose(found, expected, rtol=1e-10)
+    scaled = balanced_jepa_time(level / 2, w / 2, cross, 0.7, predictor_rate=4.0)
+    assert np.allclose(scaled, found, rtol=1e-13)
+    assert balanced_jepa_time(np.ones((3, 1)), np.ones(4), 1.0, 1.0, weight_decay=0.1).shape == (3, 4)
+
+
+def test_balanced_extremes_are_numbers() -> None:
+    corner = np.array([1e-150, 1e-30, 1.0, 1e30, 1e150])
+    level, w, lam, sig, rate, decay = np.meshgrid(
+        [0.0, *corner, -1.0],
+        [0.0, *corner, -1e-150],
+        [-1e30, -1e-30, 0, 1e-30, 1e30],
+        [1e-30, 1, 1e30],
+        [1e-30, 1, 1e30],
+        [0, 1e-30, 1, 1e30],
+    )
+    found = balanced_jepa_time(level, w, lam, sig, predictor_rate=rate, weight_decay=decay)
+    assert not np.isnan(found).any()
+    assert (found >= 0).all()
+
+
+def test_what_leaves_the_balanced_domain_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"level = inf"):
+        balanced_jepa_time(np.inf, 1.0, 1.0, 1.0)
+    with pytest.raises(InputError, match=r"weight_decay = -1\.0"):
+        balanced_jepa_time(1.0, 1.0, 1.0, 1.0, weight_decay=-1.0)
