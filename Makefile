@@ -9,7 +9,7 @@ FILES := $(VENV)/.files
 INSTALL := pyproject.toml constraints.txt $(FILES)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint bench peer simulate mutate clean .FORCE
+.PHONY: help report test lint bench torture peer simulate mutate clean .FORCE
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ bench: $(VENV)/.bench  ## build/bench: seconds, and ratios of closed forms to in
 
 torture: $(VENV)/.test  ## build/bench/torture.md: every trajectory against fifty digits over the whole range (minutes)
 	$(BIN)/python benchmarks/torture.py
+
+# lightly asks for torchvision, which its losses do not use: it comes without what it asks for.
+peer: $(VENV)/.test  ## the sampled losses against pytorch-metric-learning and lightly
+	$(PIP) install -q -c constraints.txt -e '.[torch,test,peer]'
+	$(PIP) install -q --no-deps lightly==1.6.0
+	$(BIN)/python peers/losses.py
 
 simulate: $(VENV)/.test  ## repeat the committed experiments at paper scale
 	$(BIN)/jepalign simulate --scale paper --out simulations/measurements

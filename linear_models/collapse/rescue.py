@@ -6,7 +6,7 @@ With X = ασw²/η, κ = λ²/(ησ) and e = η/α, so that s = eX, it rests at
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -254,7 +254,8 @@ def hybrid_equilibria(
         ]
     count = max((len(places) for places, _ in found), default=0) + 1
     # Zeros under the mask: what lies there still passes through the square root.
-    x, stable = (np.ma.masked_array(np.zeros((lam.size, count), dtype=kind), mask=True) for kind in (float, bool))
+    x: Any = np.ma.masked_array(np.zeros((lam.size, count)), mask=True)
+    stable: Any = np.ma.masked_array(np.zeros((lam.size, count), dtype=np.bool_), mask=True)
     for row, (places, steady) in enumerate(found):
         x[row, : len(places)], stable[row, : len(places)] = places, steady
     x, stable = x[:, :-1], stable[:, :-1]
