@@ -45,14 +45,6 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.wiener:wiener",
             "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
         ),
-        "escape": Experiment(
-            "jepalign.simulations.escape:escape",
-            "Time to leave a near-collapsed start ε: a JEPA's ~1/ε from balance against the ~log 1/ε of a contrastive loss",
-        ),
-        "ablation": Experiment(
-            "jepalign.simulations.ablation:ablation",
-            "Predictor, stop-gradient and EMA taken away one by one: which corners collapse, where, and at which rate",
-        ),
     }
 )
 
@@ -60,7 +52,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
 def find(name: str) -> Experiment:
     """Return the experiment ``name``; raise ``InputError`` suggesting the nearest if there is none of that name."""
     if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(name.lower(), EXPERIMENTS, n=1, cutoff=0.0)[0]
         raise InputError("name", name, f"must be one of {', '.join(EXPERIMENTS)}; the nearest is {near}")
     return EXPERIMENTS[name]
 
