@@ -10,6 +10,7 @@ import linear_models_oracles as oracles
 import mpmath as mp
 import numpy as np
 from linear_models_precision import error_per_condition
+from mpmath.libmp import NoConvergence
 
 from jepalign.linear_models.trajectories import (
     balanced_jepa,
@@ -279,7 +280,7 @@ def torture(name: str, count: int, seed: int = 0, step: Callable[[], None] = lam
         for found in {float(value), float(row[0])}:
             try:
                 error = error_per_condition(found, subject.oracle, *case)
-            except (AssertionError, ValueError, ZeroDivisionError, mp.NoConvergence):
+            except (AssertionError, ValueError, ZeroDivisionError, NoConvergence):
                 result.unheld.append(case)
                 continue
             if not error <= result.worst:
