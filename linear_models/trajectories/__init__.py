@@ -11,7 +11,7 @@ from jepalign.linear_models.trajectories.arrival import (
     masked_autoencoder_time,
     spectral_contrastive_time,
 )
-from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time
+from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time, unbalanced_jepa_time
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
 from jepalign.linear_models.trajectories.ema import ema_without_predictor, ema_without_predictor_matrices
@@ -39,4 +39,5 @@ __all__ = [
     "spectral_contrastive_gram",
     "spectral_contrastive_time",
     "unbalanced_jepa",
+    "unbalanced_jepa_time",
 ]

@@ -1,4 +1,4 @@
-"""The time at which the balanced mode of a JEPA reaches a level, with any weight decay (5.1, 5.2).
+"""The time at which a JEPA's mode reaches a level: balanced with any weight decay, or unbalanced without (5.1 to 5.3).
 
 Time is a sum of logarithms of distances from the rests. Where they would cancel, each is split into its argument and a remainder that
 is positive; the arguments are put together by hand, and what is left is a sum of positive terms.
@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 
 _SERIES = 29  # terms, for Y up to a quarter
 _FAR = 1e-140  # of rest/weight: the rests do not matter, and squares would underflow
+_FAINT = 1e-130  # of encoder/predictor, as in `unbalanced_jepa`
 _STILL, _ABOVE, _BELOW_NOUGHT, _BETWEEN, _DYING, _BEYOND = range(6)
 
 
@@ -43,10 +44,12 @@ def _inner(a: Array, b: Array, gain: Array, start: Array, now: Array, log: Array
     """
     x = a * gain
     first = np.where(x < -0.5, log / a, gain * _slope(np.maximum(x, -0.5)))
-    foot = 1 + b * start
-    share = a * gain * (start / foot)
+    inverse, foot = 1 / start, 1 + b * start
+    share = a * gain / (inverse + b)
     y = b * share
-    return -first - np.where(y < -0.5, np.log((1 + b * now) / foot) / b, share * _slope(np.maximum(y, -0.5)))
+    # A start too close to the saddle for floating point has an infinite e^ζ.
+    far = np.where(inverse > 0, np.log((1 + b * now) / foot), log + np.log((1 / now + b) / b))
+    return -first - np.where(y < -0.5, far / b, share * _slope(np.maximum(y, -0.5)))
 
 
 def _bottleneck(start: Array, stop: Array, gain: Array, cosine: Array, sine: Array) -> Array:
@@ -197,4 +200,149 @@ def balanced_jepa_time(
             if where.any():
                 given = (goal, w, lam, sig, rate, *more)
                 result[where] = np.maximum(formula(*(value[where] for value in given)), 0.0)
+    return result
+
+
+def _between_rests(
+    q: Array, p: Array, q0: Array, p0: Array, change: Array, end: Array, radius: Array, variance: Array
+) -> Array:
+    """Return the time from p₀ to p = p₀ + change for c ≥ 0, q = √α|w|, e ≥ 0; names as in `unbalanced_jepa`."""
+    below = p0 < 0
+    size0, size = np.abs(p0), np.abs(p)
+    near0, near = q0 * (q0 / (size0 + radius)), q * (q / (size + radius))  # |p| − √c
+    close = (np.abs(end - p0) < size0 / 8) & (near0 < size0 / 8)
+    gap = np.where(close, (end - p0) + near0, end - radius)
+    free = gap >= 0
+    span = np.where(free, end, radius) + radius
+    middle0 = np.where(below, size0 + np.minimum(end, radius), np.where(free, near0, p0 - end))
+    middle = np.where(below, size + np.minimum(end, radius), np.where(free, near, p - end))
+    log_near = 2 * np.log(q / q0) + np.log((size0 + radius) / (size + radius))
+    to_end = ~below & free  # else the encoder dies
+    top0, top = np.where(to_end, p0 - end, near0), np.where(to_end, p - end, near)
+    log_middle = np.where(to_end, log_near, np.log(middle / middle0))
+    log = np.where(to_end, np.log(np.abs(top / top0)), log_near) - log_middle
+    a, b = np.abs(gap) / span, (radius + np.minimum(end, radius)) / span
+    a, b = np.where(below, b, a), np.where(below, a, b)
+    lost = np.where(below, change, -change)  # of the distance from the middle
+    rate = variance * span * span
+    h0, h = span / middle0, span / middle
+    outside = _outer(a, b, h0, lost / middle * h0, top0 / middle0, log) / rate
+    outside = np.where(h < _FAR, np.abs(_alone(p, p0, variance)), outside)
+    start, now = np.abs(top0) / middle0, np.abs(top) / middle
+    # a·gain·start is (p₀ − p) span a/(middle₀ middle), and top₀ is its distance times the middle's.
+    inside = _inner(a, b, lost / middle * (span / np.abs(top0)), start, now, log) / rate
+    return np.where(to_end & (p0 < end), inside, outside)
+
+
+def _round(q: Array, p: Array, q0: Array, p0: Array, end: Array, radius: Array, variance: Array) -> Array:
+    """Return the time from p₀ to p for c = −radius² < 0: close to 0 by the clock ∫dp/(p² − c), elsewhere by `_bottleneck`."""
+    square = np.hypot(end, radius)
+    rate = variance * square * square
+    sine = radius / square
+
+    def apart(x: Array, y: Array, change: Array) -> Array:
+        """Return the time from p₀ = x to p = y = x + change, both on one side of e."""
+        cosine = np.where(x > end, -1.0, 1.0) * end / square
+        far0, far = np.abs(x - end), np.abs(y - end)
+        found = _bottleneck(square / far0, square / far, np.abs(change) / far, cosine, sine) / rate
+        return np.where(square / far < _FAR, np.abs(_alone(far, far0, variance)), found)
+
+    # p rises through [−e/4, e/2] only there.
+    first, last = np.clip(p0, -end / 4, end / 2), np.clip(p, -end / 4, end / 2)
+    below = apart(np.minimum(p0, -end / 4), np.minimum(p, -end / 4), np.minimum(p, -end / 4) - np.minimum(p0, -end / 4))
+    from_half, to_half = np.maximum(p0, end / 2), np.maximum(p, end / 2)
+    above = apart(from_half, to_half, to_half - from_half)
+    change = last - first
+    q_first, q_last = np.where(first == p0, q0, np.hypot(first, radius)), np.where(last == p, q, np.hypot(last, radius))
+    scale = np.maximum(radius, np.maximum(np.abs(first), np.abs(last)))
+    leg = radius / scale
+    angle = np.arctan2(leg * (change / scale), leg * leg + (last / scale) * (first / scale)) / radius
+    grown = np.log1p(change * ((first + last) / (q_first + q_last)) / q_first)
+    clock = (end * angle - np.log1p(-change / (end - first)) + grown) / rate
+    return np.where(p0 > end, apart(p0, p, p - p0), below + np.where(change == 0, 0.0, clock) + above)
+
+
+def _unbalanced(level: Array, weight: Array, predictor: Array, cross: Array, variance: Array, rate: Array) -> Array:
+    """Return the time of a mode with c ≠ 0 and weights of one sign, 0 excluded."""
+    speed = np.sqrt(rate)
+    sign = np.where(cross < 0, -1.0, 1.0)
+    end = np.abs(cross) / variance
+    q0, q, p0 = speed * np.abs(weight), speed * np.abs(level), sign * predictor
+    size = np.abs(p0)
+    radius = np.sqrt(np.abs(size - q0)) * np.sqrt(size + q0)
+    real = size > q0
+    # |p| at the level: p² = p₀² + α(ℓ² − w₀²).
+    largest = np.maximum(np.maximum(q, q0), size)
+    x, x0, y0 = q / largest, q0 / largest, size / largest
+    gained = speed * (np.abs(level) - np.abs(weight)) / largest * (x + x0)
+    square = np.where(
+        real, 1.0, np.where(gained < 0, difference_of_products(y0, y0, -gained, np.ones_like(x)), y0 * y0 + gained)
+    )
+    there = np.where(real, np.hypot(q, radius), largest * np.sqrt(np.maximum(square, 0.0)))
+    rises = p0 < end
+    # The first of ±|p| on the way.
+    p = np.where(rises & ((p0 < -there) | (p0 < 0) & real), -there, there)
+    change = np.where(p * p0 > 0, gained * largest / ((p + p0) / largest), p - p0)
+    ahead = np.where(rises, (change > 0) & (p < end), (change < 0) & (p > end))  # p may be p₀, rounded
+    ahead &= (p0 != end) & (square >= 0)
+    ahead &= ~real | (np.sign(p0) == np.sign(p))
+    bounded = np.where(real, _between_rests(q, p, q0, p0, change, end, radius, variance), np.inf)
+    found = np.where(real, bounded, _round(q, p, q0, p0, end, radius, variance))
+    # An encoder this small leaves the predictor alone.
+    faint = real & (np.maximum(q, q0) < _FAINT * size)
+    growth = p0 * (np.abs(cross) - variance * p0)
+    linear = np.log(level / weight) / growth
+    return np.where(faint, np.where(linear > 0, linear, np.inf), np.where(ahead, found, np.inf))
+
+
+def unbalanced_jepa_time(
+    level: ArrayLike,
+    weight: ArrayLike,
+    predictor: ArrayLike,
+    cross: ArrayLike,
+    variance: ArrayLike,
+    *,
+    predictor_rate: ArrayLike = 1.0,
+) -> Array:
+    """Return the time at which the encoder's weight in `unbalanced_jepa` first reaches a level.
+
+    Parameters
+    ----------
+    level : array_like
+        The encoder's weight to be reached, of either sign: 0 or between 1e-150 and 1e150 in size.
+    weight, predictor, cross, variance, predictor_rate : array_like
+        w₀, p₀, λ, σ and α as for `unbalanced_jepa`.
+
+    Returns
+    -------
+    ndarray
+        Raw gradient-flow time, of the shape the arguments broadcast to: 0 at the start, ∞ where the level is never reached.
+
+    Raises
+    ------
+    InputError
+        If an argument leaves its range or the shapes do not broadcast.
+
+    Notes
+    -----
+    Where the predictor starts with the wrong sign and the encoder is the larger, the encoder shrinks until the predictor is 0 and
+    then grows: a level below the start is passed twice. By the conserved p² − αw² of Tian, Chen & Ganguli 2021; the time is ours.
+    """
+    goal, w, p = weights("level", level), weights("weight", weight), weights("predictor", predictor)
+    lam, sig = cross_covariances(cross), variances(variance)
+    rate = rates("predictor_rate", predictor_rate, zero=False)
+    common_shape(level=goal, weight=w, predictor=p, cross=lam, variance=sig, predictor_rate=rate)
+    goal, w, p, lam, sig, rate = np.broadcast_arrays(goal, w, p, lam, sig, rate)
+    with np.errstate(all="ignore"):
+        moving = (goal != w) & (goal != 0) & (w != 0) & ((goal > 0) == (w > 0))
+        level_start = np.sqrt(rate) * np.abs(w) == np.abs(p)
+        result = np.where(goal == w, 0.0, np.inf)
+        one = moving & ~level_start
+        if one.any():
+            found = _unbalanced(*(value[one] for value in (goal, w, p, lam, sig, rate)))
+            result[one] = np.where(np.isnan(found), np.inf, np.maximum(found, 0.0))
+        two = moving & level_start
+        if two.any():
+            turn = np.where(p * w < 0, -1.0, 1.0)[two]
+            result[two] = np.maximum(_undecayed(goal[two] * turn, w[two] * turn, lam[two], sig[two], rate[two]), 0.0)
     return result

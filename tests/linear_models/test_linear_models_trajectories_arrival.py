@@ -19,10 +19,11 @@ from jepalign.linear_models.trajectories.arrival import (
     masked_autoencoder_time,
     spectral_contrastive_time,
 )
-from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time
+from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time, unbalanced_jepa_time
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
 from jepalign.linear_models.trajectories.logistic import barlow_twins, spectral_contrastive
+from jepalign.linear_models.trajectories.unbalanced import unbalanced_jepa
 
 PAIRS = {"jepa": (deep_jepa, deep_jepa_time), "autoencoder": (masked_autoencoder, masked_autoencoder_time)}
 
@@ -186,7 +187,7 @@ PRESSURES = st.one_of(
     PRESSURES, st.integers(0, 6), st.floats(-13, 3), st.floats(-13, 3), st.sampled_from([-1.0, 1.0]), signed(6), sizes(6),
     sizes(6), st.booleans(),
 )  # fmt: skip
-@examples(500)
+@examples(350)
 def test_the_balanced_time_on_every_side_of_every_rest(
     pressure: float,
     place: int,
@@ -339,3 +340,169 @@ def test_what_leaves_the_balanced_domain_is_an_error() -> None:
         balanced_jepa_time(np.inf, 1.0, 1.0, 1.0)
     with pytest.raises(InputError, match=r"weight_decay = -1\.0"):
         balanced_jepa_time(1.0, 1.0, 1.0, 1.0, weight_decay=-1.0)
+
+
+def arrival_predictor(level: Any, w: Any, p: Any, cross: Any, variance: Any, rate: Any) -> Any:
+    """Return p where |w| is first |level|, or None."""
+    c, rest = p * p - rate * w * w, cross / variance
+    square = rate * level * level + c
+    if square < 0 or level * w <= 0 or p == rest:
+        return None
+    limit = rest
+    if c > 0:
+        k = mp.sqrt(c)
+        limit = max(rest, k) if p > 0 else min(rest, -k)
+    there = [x for x in (-mp.sqrt(square), mp.sqrt(square)) if min(p, limit) < x < max(p, limit)]
+    return min(there, key=lambda x: abs(x - p)) if there else None
+
+
+def unbalanced_reference(level: Any, w: Any, p: Any, cross: Any, variance: Any, rate: Any) -> Any:
+    """Return ∫ dp/ṗ, ṗ = (p² − c)(λ − σp), by residues at its roots, with digits to spare."""
+    if level == w:
+        return mp.mpf(0)
+    with mp.workdps(900):
+        stop = arrival_predictor(level, w, p, cross, variance, rate)
+        if stop is None:
+            return mp.inf
+        rest, k = cross / variance, mp.sqrt(mp.mpc(p * p - rate * w * w))
+        roots = [rest, k, -k] if k.imag else [rest, k.real, -k.real]
+        found = mp.mpf(0)
+        for n, root in enumerate(roots):
+            others = [root - other for m, other in enumerate(roots) if m != n]
+            part = mp.log(stop - root) - mp.log(p - root) if mp.im(root) else mp.log(abs((stop - root) / (p - root)))
+            found += part / (others[0] * others[1])
+        return -mp.re(found) / variance
+
+
+def check_unbalanced(*case: float) -> None:
+    level, w, p, cross, variance, rate = case
+    found = float(unbalanced_jepa_time(level, w, p, cross, variance, predictor_rate=rate))
+    with mp.workdps(400):
+        if mp.mpf(p) ** 2 == rate * mp.mpf(w) ** 2 or p == mp.mpf(cross) / variance:
+            return  # balanced: another test; or at rest
+    with mp.workdps(60):
+        exact = unbalanced_reference(*map(mp.mpf, case))
+    if exact == mp.inf or found == math.inf:
+        if exact != found:  # as for the balanced mode
+            value = 2 * float(exact) if found == math.inf else found
+            turned = (
+                case if found == math.inf else (level * (1 - 1e-15 * math.copysign(1, abs(level) - abs(w))), *case[1:])
+            )
+            assert error_per_condition(value, unbalanced_reference, *turned) < TOLERANCE
+        return
+    assert error_per_condition(found, unbalanced_reference, *case) < TOLERANCE
+
+
+@given(
+    signed(140), st.one_of(signed(140), sizes(3)), st.booleans(), st.one_of(sizes(150), sizes(3)),
+    st.one_of(signed(6), st.just(0.0)), sizes(6), sizes(6),
+)  # fmt: skip
+@examples(200)
+def test_the_unbalanced_time_over_the_whole_range(
+    w: float, p: float, relative: bool, ratio: float, cross: float, variance: float, rate: float
+) -> None:
+    predictor, level = p * w if relative else p, w * ratio
+    if 1e-150 < abs(level) < 1e150 and 1e-150 < abs(predictor) < 1e150:
+        check_unbalanced(level, w, predictor, cross, variance, rate)
+
+
+@given(
+    st.integers(0, 5), st.floats(-14, 3), st.sampled_from([-1.0, 1.0]), st.floats(-6, 4), st.floats(-12, 12), signed(6), sizes(6),
+    sizes(6),
+)  # fmt: skip
+@examples(250)
+def test_the_unbalanced_time_on_every_side_of_every_rest(
+    place: int, near: float, side: float, height: float, step: float, cross: float, variance: float, rate: float
+) -> None:
+    end = cross / variance
+    w = abs(end) * 10.0**height / math.sqrt(rate)
+    close = 1 + side * 10.0**near
+    q = math.sqrt(rate) * w
+    p = [end * close, q * close, -q * close, -end * close, end * 10.0**near, -end * 10.0**near][place]
+    c = (p - q) * (p + q)
+    k = math.sqrt(max(c, 0.0))
+    limit = end if c <= 0 or (p * end > 0 and abs(end) > k) else math.copysign(k, p)
+    share = 1 / (1 + 10.0**step)
+    stop = p * share + limit * (1 - share)
+    level = math.sqrt(max(stop * stop - c, 0.0) / rate)
+    if level > 0 and p != 0:
+        check_unbalanced(level, w, p, cross, variance, rate)
+
+
+UNBALANCED = [
+    (0.9, 0.1, 0.3, 1.0, 1.0, 1.0), (0.9, 0.1, -0.01, 1.0, 1.0, 1.0), (0.06, 0.1, -0.09, 1.0, 1.0, 1.0),
+    (0.01, 0.3, -1.0, 1.0, 1.0, 2.0), (3.0, 4.0, 5.0, 1.0, 1.0, 1.0), (0.1, 4.0, 5.0, 1.0, 1.0, 1.0), (5.0, 4.0, -3.0, 6.0, 1.0, 1.0),
+    (2.0, 4.0, 3.9, 1.0, 1.0, 1.0), (0.1, 0.5, 0.6, -1.0, 1.0, 1.0), (0.45, 0.5, 0.4, 0.0, 1.0, 1.0), (0.02, 0.01, 0.3, 1.0, 1.0, 0.3),
+    (0.02, 0.01, 0.0100001, 1.0, 1.0, 1.0), (0.02, 0.01, 0.0099999, 1.0, 1.0, 1.0), (-0.02, -0.01, -0.5, -1.0, 1.0, 1.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNBALANCED, ids=str)
+def test_the_unbalanced_time_is_the_integral_of_the_reciprocal_field(case: tuple[float, ...]) -> None:
+    with mp.workdps(50):
+        level, w, p, cross, variance, rate = map(mp.mpf, case)
+        c = p * p - rate * w * w
+        stop = arrival_predictor(level, w, p, cross, variance, rate)
+        assert stop is not None
+        # In parts that shrink towards the ends and towards 0, where ṗ is smallest.
+        inside = [
+            centre + sign * mp.mpf(2) ** (2 - n) for centre in (p, stop, 0) for sign in (-1, 1) for n in range(30)
+        ]
+        parts = sorted({x for x in inside if min(p, stop) < x < max(p, stop)} | {p, stop}, reverse=bool(stop < p))
+        exact: Any = mp.quad(lambda x: 1 / ((x * x - c) * (cross - variance * x)), parts)
+    assert abs(unbalanced_reference(*map(mp.mpf, case)) / exact - 1) < 1e-25  # the reference is that integral
+    found = float(unbalanced_jepa_time(*case[:5], predictor_rate=case[5]))
+    assert error_per_condition(found, unbalanced_reference, *case) < TOLERANCE
+
+
+def test_the_unbalanced_trajectory_is_first_at_the_level_then() -> None:
+    rng = np.random.default_rng(4)
+    w, p, cross = rng.normal(size=(3, 4000))
+    t = 10.0 ** rng.uniform(-2, 0.7, 4000)
+    level, there = unbalanced_jepa(t, w, p, cross, 0.8, predictor_rate=0.6)
+    growth, start = there * (cross - 0.8 * there), p * (cross - 0.8 * p)
+    moving = np.abs(growth) > 1e-6  # elsewhere no digit of t is left in the level
+    w, p, cross, t, level, there, growth, start = (x[moving] for x in (w, p, cross, t, level, there, growth, start))
+    again = unbalanced_jepa_time(level, w, p, cross, 0.8, predictor_rate=0.6)
+    condition = 6 + (1 + np.abs(p / w) ** 2 + np.abs(w / p) ** 2) * (1 / np.abs(growth * t) + 1 / np.abs(start * t))
+    # Where the encoder turns between and is not yet back at its start, the level was met before t.
+    twice = (p * there < 0) & (np.abs(level) < np.abs(w))
+    assert np.count_nonzero(twice) > 50
+    assert np.count_nonzero(~twice) > 3000
+    assert (np.abs(again / t - 1) < 1e-13 * condition)[~twice].all()
+    assert (again < t)[twice].all()
+    back, before = unbalanced_jepa(again, w, p, cross, 0.8, predictor_rate=0.6)
+    bound = 1e-13 * (3 + np.abs(growth) * t * condition)
+    assert (np.abs(back / level - 1) < bound).all()
+    assert (p * before >= 0)[twice].all()
+
+
+def test_unbalanced_rests_signs_and_extremes() -> None:
+    inf = np.inf
+    # λ = σ = 1: p = 1 is a rest at any w; p₀ = −2 with c = 3 ends at −√3, p₀ = −1 with c = −3 turns at √3.
+    cases = [(2.0, 1.0, 1.0), (0.0, 1.0, 0.5), (-1.0, 1.0, 0.5), (1.1, 1.0, -2.0), (1.7, 2.0, -1.0), (2.0, 0.0, 1.0)]
+    for level, w, p in cases:
+        assert unbalanced_jepa_time(level, w, p, 1.0, 1.0) == inf
+        assert unbalanced_jepa_time(w, w, p, 1.0, 1.0) == 0
+    assert unbalanced_jepa_time(1.99, 2.0, -1.0, 1.0, 1.0) < unbalanced_jepa_time(1.74, 2.0, -1.0, 1.0, 1.0) < inf
+    rng = np.random.default_rng(6)
+    level, w, p, cross = rng.normal(size=(4, 500))
+    level = np.copysign(level, w)
+    found = unbalanced_jepa_time(level, w, p, cross, 0.8)
+    assert np.array_equal(unbalanced_jepa_time(-level, -w, p, cross, 0.8), found)
+    assert np.array_equal(unbalanced_jepa_time(level, w, -p, -cross, 0.8), found)
+    for turn in (1.0, -1.0):
+        same = unbalanced_jepa_time(level, w, 2 * turn * w, turn * cross, 0.8, predictor_rate=4.0)
+        assert np.array_equal(same, balanced_jepa_time(level, w, cross, 0.8, predictor_rate=4.0))
+    # An encoder that faint grows or dies at the rate p(λ − σp).
+    faint = unbalanced_jepa_time([1e-140, 1e-149], 1e-145, 0.5, [1.0, -1.0], 1.0)
+    assert np.allclose(faint, np.log([1e5, 1e-4]) / [0.25, -0.75], rtol=1e-14)
+    corner = np.array([1e-150, 1.0, 1e150])
+    grid = np.meshgrid(
+        corner, corner, [0.0, *corner, *-corner], [-1e30, 0.0, 1e-30, 1e30], [1e-30, 1.0, 1e30], [1e-30, 1.0, 1e30]
+    )
+    times = unbalanced_jepa_time(*grid[:5], predictor_rate=grid[5])
+    assert not np.isnan(times).any()
+    assert (times >= 0).all()
+    with pytest.raises(InputError, match="predictor = nan"):
+        unbalanced_jepa_time(1.0, 1.0, np.nan, 1.0, 1.0)
