@@ -39,6 +39,10 @@ def moments(times: ArrayLike) -> Array:
 def sized(name: str, value: ArrayLike, bound: float, *, signed: bool = True, zero: bool = True) -> Array:
     """Return numbers that are 0 or between 1/bound and bound in size, or raise ``InputError``."""
     values = _numbers(name, value)
+    if values.ndim == 0:  # comparing one number as an array costs ten times as much
+        number = float(values)
+        if (1 / bound <= abs(number) <= bound or (zero and number == 0)) and (signed or number >= 0):
+            return values
     size = np.abs(values)
     fine = (size <= bound) & (size >= 1 / bound)
     if zero:

@@ -86,12 +86,16 @@ def undecayed(times: Array, weight: Array, cross: Array, variance: Array, predic
     with np.errstate(all="ignore"):
         speed = np.sqrt(predictor_rate)
         equilibrium = cross / variance / speed
-        v = np.where(weight == 0, 0.5, equilibrium / np.where(weight == 0, 1.0, weight))
+        v = equilibrium / weight
+        above = (v > 1) & (cross != 0) & (weight != 0)
         excess = (equilibrium - weight) / weight
-        above = v > 1
-        side = np.where(cross == 0, 0.0, np.where(above, 1.0, -1.0)) + 0 * weight
-        excess = np.where(above, excess, 1.0)
-        start = np.where(above, excess + np.log(excess), root_of_twice(np.where(above, 0.5, v)))
+        if above.all():
+            side, start = np.ones_like(v), excess + np.log(excess)
+        else:
+            v = np.where(weight == 0, 0.5, v)
+            side = np.where(cross == 0, 0.0, np.where(above, 1.0, -1.0)) + 0 * weight
+            excess = np.where(above, excess, 1.0)
+            start = np.where(above, excess + np.log(excess), root_of_twice(np.where(above | (v > 1), 0.5, v)))
         rate = cross / variance * cross
         repulsion = speed * np.sqrt(2 * variance)
     return blockwise(_mode, 1, times, weight, equilibrium, rate, start, side, repulsion)[0]

@@ -109,8 +109,8 @@ def decayed_cases(rng: Rng) -> Iterator[Case]:
         yield time(rng), weight(rng), cross, variance, rate, size(rng, 6)
         yield time(rng), weight(rng), 0.0, variance, rate, size(rng, 6)
         for pressure in (size(rng, 12), beside(rng, 1.0), min(size(rng, 3), 1.0)):
-            decay = pressure * cross**2 / (4 * variance)
-            root = np.sqrt(max(0.0, 1 - pressure))
+            decay = abs(pressure) * cross**2 / (4 * variance)
+            root = np.sqrt(max(0.0, 1 - abs(pressure)))
             top, saddle = (1 + root) * cross / (2 * variance), 2 * decay / (cross * (1 + root))
             start = [top, saddle, (top + saddle) / 2, -saddle, -top, saddle / 2][int(rng.integers(6))] / np.sqrt(rate)
             t = size(rng, 3) / (cross**2 / variance * max(root, 1e-4))
