@@ -6,10 +6,12 @@ cross-covariance of the two views, ``variance`` is σ; times are raw gradient-fl
 
 from jepalign.linear_models.trajectories.arrival import (
     barlow_twins_time,
+    critical_time,
     deep_jepa_time,
     learning_order,
     masked_autoencoder_time,
     spectral_contrastive_time,
+    step_time,
 )
 from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time, unbalanced_jepa_time
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
@@ -26,6 +28,7 @@ __all__ = [
     "balanced_jepa_time",
     "barlow_twins",
     "barlow_twins_time",
+    "critical_time",
     "deep_jepa",
     "deep_jepa_time",
     "ema_without_predictor",
@@ -38,6 +41,7 @@ __all__ = [
     "spectral_contrastive",
     "spectral_contrastive_gram",
     "spectral_contrastive_time",
+    "step_time",
     "unbalanced_jepa",
     "unbalanced_jepa_time",
 ]

@@ -14,10 +14,12 @@ from linear_models_strategies import examples
 from jepalign.errors import InputError
 from jepalign.linear_models.trajectories.arrival import (
     barlow_twins_time,
+    critical_time,
     deep_jepa_time,
     learning_order,
     masked_autoencoder_time,
     spectral_contrastive_time,
+    step_time,
 )
 from jepalign.linear_models.trajectories.arrival_jepa import balanced_jepa_time, unbalanced_jepa_time
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
@@ -506,3 +508,172 @@ def test_unbalanced_rests_signs_and_extremes() -> None:
     assert (times >= 0).all()
     with pytest.raises(InputError, match="predictor = nan"):
         unbalanced_jepa_time(1.0, 1.0, np.nan, 1.0, 1.0)
+
+
+def deep_reference(kind: str, depth: int) -> Any:
+    """Return the time function of u̇ = uᵐ(λ − σuᵏ), w = u^depth, as an integral in closed form with digits to spare."""
+    m, k = {"jepa": (2 * depth, 1), "autoencoder": (depth, depth + 1), "logistic": (1, 2)}[kind]
+
+    def solve(level: Any, w: Any, cross: Any, variance: Any) -> Any:
+        if level == w:
+            return mp.mpf(0)
+        with mp.workdps(500):
+            start, stop = (mp.root(x, depth) for x in (w, level))
+            rest = mp.root(cross / variance, k) if cross > 0 else mp.mpf(0)
+            if (stop - start) * (rest - start) <= 0 or abs(stop - start) >= abs(rest - start):
+                return mp.inf
+            if cross == 0:
+                return (1 / stop ** (m + k - 1) - 1 / start ** (m + k - 1)) / ((m + k - 1) * variance)
+
+            def primitive(u: Any) -> Any:
+                if m == 1:
+                    return (mp.log(u) - mp.log(abs(cross - variance * u**k)) / k) / cross
+                if kind == "jepa":
+                    terms = [variance ** (m - 1 - n) / (n * cross ** (m - n) * u**n) for n in range(1, m)]
+                    log = mp.log(u) - mp.log(abs(cross - variance * u))
+                    return -mp.fsum(terms) + variance ** (m - 1) / cross**m * log
+                b = mp.mpf(1 - m) / k
+                x = variance * u**k / cross
+                if x > 1:  # in 1/x, where the series has no branch
+                    a = mp.mpf(m + k - 1) / k
+                    return u ** (1 - m - k) / (variance * (m + k - 1)) * mp.hyp2f1(1, a, a + 1, 1 / x)
+                return u ** (1 - m) / ((1 - m) * cross) * mp.hyp2f1(1, b, b + 1, x)
+
+            return primitive(stop) - primitive(start)
+
+    return solve
+
+
+def check_deep(kind: str, depth: int, level: float, w: float, cross: float, variance: float) -> None:
+    found = float(PAIRS[kind][1](level, w, cross, variance, depth=depth))
+    solve = deep_reference(kind, depth)
+    with mp.workdps(60):
+        exact = solve(*map(mp.mpf, (level, w, cross, variance)))
+    if exact == mp.inf or exact > 1e300 or exact < 1e-300:
+        assert found > 0.99e300 if exact > 1e300 else found < 1.01e-300
+        return
+    value = 2 * float(exact) if found == math.inf else found  # beside an equilibrium, on whose side roundings decide
+    assert error_per_condition(value, solve, level, w, cross, variance) < TOLERANCE
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("kind", PAIRS)
+@given(
+    sizes(50),
+    st.one_of(sizes(60), sizes(3)),
+    st.floats(-9, 2),
+    st.sampled_from([-1.0, 1.0]),
+    st.booleans(),
+    signed(6),
+    sizes(6),
+)
+@examples(30)
+def test_deep_times_over_the_whole_range(
+    kind: str, depth: int, w: float, ratio: float, near: float, side: float, beside: bool, cross: float, variance: float
+) -> None:
+    if beside:
+        power = depth if kind == "jepa" else depth / (depth + 1)
+        w = (abs(cross) / variance) ** power * abs(1 + side * 10.0**near)
+        if w == 0:
+            return
+    check_deep(kind, depth, w * ratio, w, cross, variance)
+
+
+@given(
+    signed(150), st.one_of(sizes(150), sizes(3)), st.floats(-12, 2), st.sampled_from([-1.0, 1.0]), st.booleans(),
+    st.one_of(signed(6), st.just(0.0)), sizes(6),
+)  # fmt: skip
+@examples(300)
+def test_contrastive_times_over_the_whole_range(
+    w: float, ratio: float, near: float, side: float, beside: bool, cross: float, variance: float
+) -> None:
+    if beside and cross:
+        w = math.sqrt(abs(cross)) / variance * (1 + side * 10.0**near) or w
+    level = w * ratio
+    if not 1e-150 < abs(level) < 1e150:
+        return
+    reference = deep_reference("logistic", 1)
+
+    def spectral(level: Any, w: Any, cross: Any, variance: Any) -> Any:
+        return reference(abs(level), abs(w), cross, variance**2) / 4
+
+    def barlow(level: Any, w: Any, cross: Any) -> Any:
+        return reference(abs(level), abs(w), cross, cross**2) / 4 if cross else mp.inf
+
+    cases: list[tuple[Any, Any, tuple[float, ...]]] = [
+        (spectral_contrastive_time, spectral, (level, w, cross, variance)), (barlow_twins_time, barlow, (level, w, cross)),
+    ]  # fmt: skip
+    for time, solve, given_ in cases:
+        if level == w:
+            assert time(*given_) == 0
+            continue
+        found = float(time(*given_))
+        assert time(-given_[0], -given_[1], *given_[2:]) == found
+        assert time(-given_[0], *given_[1:]) == math.inf
+        with mp.workdps(60):
+            exact = solve(*map(mp.mpf, given_))
+        if 1e-300 < exact < 1e300:
+            value = 2 * float(exact) if found == math.inf else found
+            assert error_per_condition(value, solve, *given_) < TOLERANCE
+        else:
+            assert found > 0.99e300 if exact > 1e300 else found < 1.01e-300
+
+
+def test_the_critical_times_of_littwin() -> None:
+    # L times raw time, from 0.01 to 0.9 of the equilibrium for λ = 0.7, ρ = 0.6: integrated to the digits that are given.
+    for depth, printed in ((1, 155.15), (2, 1303.3), (3, 3519.0)):
+        found = depth * critical_time(0.7, 0.7 / 0.6, 0.01, depth=depth, fraction=0.9)
+        assert abs(found - printed) < 0.5 * 10.0 ** (-2 if depth == 1 else -1)
+        rho = 0.6
+        terms = [depth / (n * rho ** (2 * depth - n - 1) * 1e-9 ** (n / depth)) for n in range(1, 2 * depth)]
+        small = depth * critical_time(0.7, 0.7 / 0.6, 1e-9, depth=depth, fraction=0.9)
+        # Θ(ln w₀), with ρ^{1−2L}/λ times L before it.
+        assert abs(small - math.fsum(terms) / 0.7) < 40 * depth / 0.7 * rho ** (1 - 2 * depth) + 1e-14 * small
+    for depth in (2, 3, 5):
+        leading = 1 / ((depth - 1) * 0.7 * 1e-9 ** ((depth - 1) / depth))
+        small = critical_time(0.7, 1.1, 1e-9, depth=depth, objective="autoencoder", fraction=0.9)
+        assert abs(small - leading) < 10 + 1e-14 * small
+    assert np.array_equal(
+        critical_time([1.0, 1.0, 1.0, 0.0, -1.0], 1.0, [0.5, 0.6, 0.0, 0.1, 0.1], depth=1), [0, 0, *[np.inf] * 3]
+    )
+    parts = np.array([0.1, 0.5, 0.99])
+    for kind, power in (("jepa", 2), ("autoencoder", 2 / 3)):
+        found = critical_time(0.7, 1.1, 1e-3, depth=2, objective=kind, fraction=parts)  # type: ignore[arg-type]
+        expected = PAIRS[kind][1](parts * (0.7 / 1.1) ** power, 1e-3, 0.7, 1.1, depth=2)
+        assert np.allclose(found, expected, rtol=1e-12)
+    for wrong in (0.0, 1.0, -0.5, np.nan):
+        with pytest.raises(InputError, match="fraction"):
+            critical_time(1.0, 1.0, 0.1, depth=1, fraction=wrong)
+
+
+@given(sizes(6), st.one_of(signed(150), st.floats(-14, 1).map(lambda x: -(10.0**x))))
+@examples(100)
+def test_the_steps_of_simon(cross: float, place: float) -> None:
+    w = place if abs(place) > 20 or abs(place) < 1e-20 else math.sqrt(0.5 / cross) * (1 + place)
+    if w == 0:
+        return
+    found = float(step_time(cross, w))
+
+    def solve(cross: Any, w: Any) -> Any:
+        return mp.log(1 / (cross * w * w) - 1) / (8 * cross)
+
+    with mp.workdps(60):
+        share = mp.mpf(cross) * mp.mpf(w) ** 2
+        if share >= 0.5:
+            # From half the end on; the last rounding may still be before it.
+            assert found < 1e-15 / cross
+            return
+        printed = -mp.log(share) / (8 * cross)
+    assert error_per_condition(found, solve, cross, w) < TOLERANCE
+    assert found <= printed * (1 + 1e-15)
+    # w² is half its end then.
+    if share > 1e-200:
+        assert barlow_twins(found, w, cross) ** 2 * cross == pytest.approx(0.5, rel=1e-12)
+
+
+def test_steps_that_never_come() -> None:
+    assert np.array_equal(step_time([1.0, 0.0, -1.0], [0.0, 1.0, 1.0]), [np.inf] * 3)
+    assert step_time(1.0, -1e-3) == step_time(1.0, 1e-3)
+    assert step_time(2.0, 0.5) == 0
+    with pytest.raises(InputError, match="cross = nan"):
+        step_time(np.nan, 1.0)
