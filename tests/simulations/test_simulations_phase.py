@@ -1,0 +1,115 @@
+"""Phase: pieces of the experiment against the last-layer flow, closed forms and plain counts; the quick run's controls."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from jepalign.linear_models.collapse import critical_weight_decay
+from jepalign.measurements import Measurement
+from jepalign.simulations.data import both_orders, digit_views
+from jepalign.simulations.encoders import MLP, digit_encoder, linear_predictor
+from jepalign.simulations.ensembles import Members
+from jepalign.simulations.last_layer import LastLayer, last_layer
+from jepalign.simulations.phase import EMA, Layers, aligned, balanced, frozen, phase
+from jepalign.simulations.training import JEPA, Rates, train
+
+
+@functools.cache
+def quick() -> Measurement:
+    return phase()
+
+
+def measured_layer() -> tuple[MLP, torch.nn.Linear, torch.Tensor, torch.Tensor, LastLayer]:
+    views = digit_views(device=torch.device("cpu"), seed=0)
+    x, y = both_orders(views.x[:64], views.y[:64])
+    encoder, predictor = digit_encoder((64, 12, 4), "tanh", views, 0), linear_predictor(4, seed=1)
+    return encoder, predictor, x, y, last_layer(encoder, predictor, x, y)
+
+
+def stacked(layer: LastLayer) -> Layers:
+    parts = (layer.views.context, layer.views.cross, layer.weight, layer.predictor, layer.target)
+    return Layers(*(torch.tensor(part)[None] for part in parts))
+
+
+def one_member(step: float, decay: float = 0.02, beta: float = 0.5) -> Members:
+    return Members(seed=[0], step=step, weight_decay=decay, predictor_rate=2.0, ema_rate=beta)
+
+
+def test_critical_decays_and_moments_are_those_of_the_measured_last_layer() -> None:
+    *_, layer = measured_layer()
+    found = stacked(layer)
+    expected = critical_weight_decay(*layer.spectrum())
+    assert np.allclose(found.critical()[0], expected, rtol=1e-9)
+    assert np.allclose(found.moments()[0], np.linalg.eigvalsh(layer.embedding())[::-1])
+
+
+def test_frozen_training_tends_to_the_flow_and_equals_descent_on_frozen_features() -> None:
+    encoder, predictor, x, y, layer = measured_layer()
+    flow = layer.forecast(Rates(step=0.1, predictor=2.0, weight_decay=0.02, ema=0.5), np.array([4.0]))
+    errors = []
+    for step in (0.1, 0.05):
+        found = frozen(stacked(layer), one_member(step), round(4 / step))
+        errors.append(np.abs(found.weight[0].numpy() - flow.encoder[0]).max())
+    assert errors[0] < 0.02
+    assert errors[1] == pytest.approx(errors[0] / 2, rel=0.1)  # of first order
+    encoder.backbone.requires_grad_(False)
+    # A linear encoder on the features is the last layer on features that stay.
+    h, ahead = encoder.backbone(x), encoder.backbone(y)
+    last = MLP((12, 4), "linear", seed=0)
+    last.last.load_state_dict(encoder.last.state_dict())
+    jepa = JEPA(last, predictor, Rates(step=0.1, predictor=2.0, weight_decay=0.02, ema=0.5))
+    train(jepa, [(h, ahead)] * 30)
+    found = frozen(stacked(layer), one_member(0.1), 30)
+    assert torch.allclose(found.weight[0], last.last.weight, atol=1e-12)
+    assert torch.allclose(found.predictor[0], jepa.predictor.weight, atol=1e-12)
+    target = jepa.target
+    assert isinstance(target, MLP)
+    assert torch.allclose(found.target[0], target.last.weight, atol=1e-12)
+
+
+def test_balanced_start() -> None:
+    *_, layer = measured_layer()
+    part = balanced(stacked(layer), one_member(0.1))
+    assert torch.allclose(part.weight @ part.weight.mT, part.predictor.mT @ part.predictor / 2.0)
+    assert torch.equal(part.weight, part.target)
+    assert torch.equal(part.weight, stacked(layer).weight)
+
+
+def test_aligned_modes_end_at_the_equilibria_of_the_theory_for_every_ema_rate() -> None:
+    *_, layer = measured_layer()
+    cross, variance = (values[:4] for values in layer.spectrum())
+    critical = critical_weight_decay(cross, variance)
+    decay = float(np.sqrt(critical[1] * critical[2]))
+    start = aligned(stacked(layer), one_member(0.1))
+    assert np.allclose(start.cross[:, 0, 0], cross)
+    assert np.allclose(start.context[:, 0, 0], variance)
+    w = np.linalg.norm(layer.weight) / 2
+    assert np.allclose(start.weight.flatten(), w)
+    inside = np.maximum(cross**2 - 4 * decay * variance, 0)
+    lower, upper = ((np.abs(cross) + sign * np.sqrt(inside)) / (2 * variance) for sign in (-1, 1))
+    lives = (inside > 0) & (np.sqrt(2.0) * w > lower)
+    expected = np.where(lives, variance * upper**2 / 2.0, 0)
+    for beta in (5.0, 0.2):
+        members = Members(seed=[0] * 4, step=0.2, weight_decay=decay, predictor_rate=2.0, ema_rate=beta)
+        found = frozen(start, members, 20000).moments()[:, 0]
+        assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_quick_run() -> None:
+    found = quick()
+    assert found.arrays["diverged"].sum() == 0
+    for key, values in found.arrays.items():
+        if values.dtype.kind == "f" and key != "extrapolation":
+            assert np.isfinite(values).all(), key
+    assert np.isfinite(found.arrays["extrapolation"][:, :, 1:]).all()
+    controls = [row for row in found.rows if "control" in row["experiment"]]
+    assert len(controls) == 2
+    assert all(row["verdict"] == "holds" for row in controls)
+    held = {row["experiment"]: row["verdict"] for row in found.rows}
+    assert held["phase: EMA rate on frozen features, aligned and balanced start"] == "holds"
+    assert held["phase: survival, last-layer flow at half"] == "holds"
+    # Both outcomes are there, so that the scores mean something.
+    assert 0.02 < found.arrays["survived"].mean() < 0.98
+    assert found.arrays["ema_rate"][0, : len(EMA)] == pytest.approx(EMA)
