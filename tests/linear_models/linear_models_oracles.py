@@ -75,7 +75,7 @@ def unbalanced(t: Any, w: Any, p: Any, cross: Any, variance: Any, rate: Any) -> 
     spread = sum(abs(mp.log10(abs(x))) for x in (w, variance, rate, t, p or mp.mpf(1), cross or mp.mpf(1)))
     # An encoder that dies as e^{−rate · t} is left over from p² − c, in which as many digits cancel.
     largest = max(abs(p), mp.sqrt(rate) * abs(w), abs(cross / variance))
-    spread += min(mp.mpf(1000), variance * largest**2 * t)
+    spread += min(mp.mpf(200), variance * largest**2 * t)
     with mp.workdps(100 + int(3 * spread)):
         c, e = p**2 - rate * w**2, cross / variance
         k = mp.sqrt(abs(c))
