@@ -83,7 +83,7 @@ def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> di
 def directions(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of embeddings and the map that whitens them; directions below a millionth of the largest variance are left out."""
     mean = z.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.cov(z.T))
+    values, vectors = np.linalg.eigh(np.cov(z.T, bias=True))
     kept = values > 1e-6 * values[-1]
     return mean, vectors[:, kept] / np.sqrt(values[kept])
 

@@ -47,7 +47,7 @@ class SubspacePlan:
 
 
 SCALES = {
-    "quick": SubspacePlan(400, steps=200, starts=3, decays=(0.06, 0.17), activations=("tanh",), deep_steps=40),
+    "quick": SubspacePlan(400, steps=100, starts=3, decays=(0.06, 0.17), activations=("tanh",), deep_steps=40),
     "paper": SubspacePlan(
         samples=2000,
         steps=1200,
@@ -276,7 +276,8 @@ def signature_run(plan: SubspacePlan, seed: int, device: torch.device) -> dict[s
         encoder = start(x, WIDTH, 1.0, 1000 * seed + index)
         first = numpy(encoder.last.weight) @ basis.T
         inertia.append(int((np.linalg.eigvalsh(first * spectrum @ first.T) > 0).sum()))
-        train(JEPA(encoder, None, Rates(step=STEP)), repeated(x, y, 4 * plan.steps))
+        # Some starts lie near a saddle, where other subspaces are left slowly.
+        train(JEPA(encoder, None, Rates(step=STEP)), repeated(x, y, max(1200, 4 * plan.steps)))
         W = numpy(encoder.last.weight)
         angle = [float(subspace_angles(W, basis[basis_rows(positive)]).max()) for positive in range(WIDTH + 1)]
         angles.append(angle.pop(inertia[-1]))
