@@ -265,7 +265,8 @@ def _round(q: Array, p: Array, q0: Array, p0: Array, end: Array, radius: Array, 
 def _unbalanced(level: Array, weight: Array, predictor: Array, cross: Array, variance: Array, rate: Array) -> Array:
     """Return the time of a mode with c ≠ 0 and weights of one sign, 0 excluded."""
     speed = np.sqrt(rate)
-    sign = np.where(cross < 0, -1.0, 1.0)
+    # λ = 0 leaves the sign free: p₀ > 0 then, so that p never rises to an end of 0.
+    sign = np.where((cross < 0) | ((cross == 0) & (predictor < 0)), -1.0, 1.0)
     end = np.abs(cross) / variance
     q0, q, p0 = speed * np.abs(weight), speed * np.abs(level), sign * predictor
     size = np.abs(p0)
