@@ -38,8 +38,9 @@ $(VENV)/.dev: $(VENV)/.test
 report: $(VENV)/.report  ## build/report: the HTML page, the PDF, the .tex and the figures
 	$(BIN)/jepalign report --out build/report
 
+# A file in one process, so that its fixtures are made once, and one thread for each of the two: their arrays are small.
 test: $(VENV)/.test  ## every test (installs torch)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## ruff and pyright, strict
 	$(BIN)/ruff check .

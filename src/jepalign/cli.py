@@ -234,6 +234,13 @@ def simulate(
         str, typer.Option(help="quick (seconds) or paper (what the committed results were made with).")
     ] = "quick",
     seed: Annotated[int, typer.Option(help="Seed of data views, weights and batches.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="So many seeds from --seed on; of several, each has its directory OUT/seed-SEED.")
+    ] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, each with an experiment and seed of its own.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Compute on the workers of this Dask scheduler.", metavar="tcp://HOST:PORT")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a criterion fails.")] = False,
     summary: Annotated[
         bool, typer.Option("--summary", help="Do not run: tabulate stored measurements (in --out if it has them).")
@@ -244,7 +251,8 @@ def simulate(
 ) -> None:
     """Train deep encoders and hold them against the predictions (needs PyTorch).
 
-    A criterion that fails is a result and exits with 0, unless --strict is given.
+    A criterion that fails is a result and exits with 0, unless --strict is given. With several seeds, processes or a
+    scheduler, what was done when the command is stopped is kept in OUT/shards, and the same command goes on from there.
     """
     from jepalign import measurements
     from jepalign.simulations import EXPERIMENTS, find, run
@@ -255,6 +263,17 @@ def simulate(
     found: list[measurements.Measurement] = []
     if summary:
         found = [measurements.load(name, out if (out / f"{name}.npz").exists() else None) for name in chosen]
+    elif seeds > 1 or jobs > 1 or scheduler is not None:
+        from jepalign.simulations.campaign import run_campaign
+
+        several = range(seed, seed + seeds)
+        with _progress("simulate") as report:
+            done = run_campaign(
+                chosen, several, out, device=device, scale=scale, jobs=jobs, scheduler=scheduler, progress=report
+            )
+        for measured, paths in done:
+            found.append(measured)
+            _wrote(paths)
     else:
         from jepalign.storage import output_directory
 
