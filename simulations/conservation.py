@@ -1,19 +1,34 @@
-"""Balance (3.1), the Gram law (3.2) and their exact discrete drift (3.3) on deep encoders of digits.
+"""Balance (3.1), the Gram law (3.2), their exact discrete drift (3.3) and what a zero start gains (3.6), on digits.
 
 Between two steps of size ε, WWᵀ − PᵀP/α is multiplied by (1 − εη)² and moves by ε²(PᵀRRᵀP − αWRᵀRWᵀ), R = ∂L/∂(PW);
 under the least-squares predictor WWᵀ alone is, and moves by ε²GGᵀ, G = ∂L/∂W. The first holds for any backbone, target
 and loss on the prediction, batch by batch; nothing in it is fitted, so only rounding may separate it from what happens.
+From P(0) = 0 the sum A of the decayed terms ε²αWRᵀRWᵀ bounds how far WWᵀ can fall below (1 − εη)²ᵗW(0)W(0)ᵀ: what is
+left beside A is PᵀP/α and more squares.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from jepalign.measurements import Measurement
 from jepalign.simulations.data import PairedViews, digit_views
-from jepalign.simulations.encoders import DEEP, MLP, digit_encoder, linear_predictor
+from jepalign.simulations.encoders import (
+    DEEP,
+    LINEAR,
+    MLP,
+    Convolutional,
+    PooledTransformer,
+    linear_predictor,
+    scale_embedding,
+)
 from jepalign.simulations.objectives import prediction_loss
 from jepalign.simulations.probe import Observation, Probe
 from jepalign.simulations.results import REFUSAL, REFUSED, Row, Series, check_scale, measured, numpy, row, stated
@@ -25,7 +40,30 @@ CRITERIA = {
     "balance, whole run": "|observed − predicted| ≤ the decayed sum of those bounds over the run; error ≤ 1",
     "Gram, each step": "|observed − predicted| ≤ 4u‖W‖² + 2ε‖P‖Nu E(‖z̄‖ + ‖P‖‖z‖)‖z‖ in every step; error ≤ 1",
     "Gram, whole run": "|observed − predicted| ≤ the decayed sum of those bounds over the run; error ≤ 1",
+    "zero-initialised predictor": "least eigenvalue of WWᵀ + A − (1 − εη)²ᵗW(0)W(0)ᵀ ≥ − the bound of balance over the "
+    "run, in every step, where its prediction is 0 from below; error ≤ 1",
 }
+EMBEDDING = DEEP[-1]
+
+# Everything below a linear last layer without bias, from a seed; 8 × 8 digits to 16 dimensions.
+BACKBONES: Mapping[str, Callable[[int], nn.Module]] = MappingProxyType(
+    {
+        "linear": lambda seed: MLP(LINEAR, "linear", seed=seed),
+        "deep linear": lambda seed: MLP(DEEP, "linear", seed=seed),
+        "tanh": lambda seed: MLP(DEEP, "tanh", seed=seed),
+        "relu": lambda seed: MLP(DEEP, "relu", seed=seed),
+        "gelu": lambda seed: MLP(DEEP, "gelu", seed=seed),
+        "convolutional": lambda seed: Convolutional(8, (8, 16), EMBEDDING, "relu", seed=seed),
+        "batch-normalised": lambda seed: Convolutional(8, (8, 16), EMBEDDING, "relu", seed=seed, normalize=True),
+        "transformer": lambda seed: PooledTransformer(8, 2, EMBEDDING, depth=2, heads=2, seed=seed).double(),
+    }
+)
+OPTIMIZERS: Mapping[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = MappingProxyType(
+    {
+        "momentum 0.9": partial(torch.optim.SGD, momentum=0.9),
+        "AdamW": torch.optim.AdamW,
+    }
+)
 
 
 def huber(prediction: Tensor, target: Tensor) -> Tensor:
@@ -39,13 +77,15 @@ class Case:
 
     Attributes
     ----------
+    backbone : str
+        A key of ``BACKBONES``.
     law : str
-        "balance" (learnt predictor) or "Gram" (least-squares predictor unless ``false``).
+        "balance" (learnt predictor), "Gram" (least-squares predictor unless ``false``) or "zero-initialised predictor".
     false : str
-        Empty, or one of "decay η on the predictor", "no drift", "decay left out", "learnt predictor".
+        Empty, or one of the keys of ``FALSE``.
     """
 
-    activation: str
+    backbone: str
     rates: Rates
     law: str = "balance"
     loss: Loss = prediction_loss
@@ -56,42 +96,52 @@ class Case:
         """Backbone, target, loss and constants in words."""
         target = "V = W" if self.rates.ema is None else f"EMA β = {self.rates.ema:g}"
         loss = "" if self.loss is prediction_loss else f", {self.loss.__name__} loss"
-        alpha = f"α = {self.rates.predictor:g}, " if self.law == "balance" else ""
-        name = MLP(DEEP, self.activation, seed=0).architecture
+        alpha = "" if self.law == "Gram" else f"α = {self.rates.predictor:g}, "
+        name = BACKBONES[self.backbone](0).architecture
         return f"{name}; {target}, {alpha}η = {self.rates.weight_decay:g}{loss}"
 
 
 SIMSIAM = Rates(step=0.05, predictor=2.5, weight_decay=0.02)
 EMA = Rates(step=0.05, predictor=2.5, weight_decay=0.02, ema=0.5)
 FREE = Rates(step=0.05, predictor=0.4, weight_decay=0.0)
+# Momentum of 0.9 makes ten steps of one, and AdamW steps by its learning rate whatever the gradient.
+SMALLER = Rates(step=0.005, predictor=2.5, weight_decay=0.02)
+ZERO = "zero-initialised predictor"
 FALSE = {
     "decay η on the predictor": "balance",
     "decay left out": "balance",
     "no drift": "balance",
+    "momentum 0.9": "balance",
+    "AdamW": "balance",
     "learnt predictor": "Gram",
+    "random predictor": ZERO,
 }
 
 
-def cases(activations: tuple[str, ...]) -> list[Case]:
+def cases(backbones: tuple[str, ...]) -> list[Case]:
     """Return every run of the experiment for these backbones; the controls and the other loss on the first alone."""
-    found = [Case(a, rates) for a in activations for rates in (SIMSIAM, EMA, FREE)]
-    found += [Case(a, rates, law="Gram") for a in activations for rates in (SIMSIAM, EMA)]
-    found.append(Case(activations[0], EMA, loss=huber))
-    return found + [Case(activations[0], SIMSIAM, law=law, false=false) for false, law in FALSE.items()]
+    found = [Case(name, rates) for name in backbones for rates in (SIMSIAM, EMA, FREE)]
+    found += [Case(name, rates, law="Gram") for name in backbones for rates in (SIMSIAM, EMA)]
+    found += [Case(name, SIMSIAM, law=ZERO) for name in backbones]
+    found.append(Case(backbones[0], EMA, loss=huber))
+    return found + [
+        Case(backbones[0], SMALLER if false in OPTIMIZERS else SIMSIAM, law=law, false=false)
+        for false, law in FALSE.items()
+    ]
 
 
 @dataclass(frozen=True)
 class ConservationPlan:
     """One scale of the experiment: backbones, steps of each run, pairs per batch."""
 
-    activations: tuple[str, ...]
+    backbones: tuple[str, ...]
     steps: int
     batch: int = 128
 
 
 SCALES = {
     "quick": ConservationPlan(("tanh",), steps=40),
-    "paper": ConservationPlan(("tanh", "relu", "gelu"), steps=120),
+    "paper": ConservationPlan(("tanh", *(name for name in BACKBONES if name != "tanh")), steps=120),
 }
 
 
@@ -107,7 +157,8 @@ def conservation(
         and ``observed``, the change of the quantity in a step beyond its decay, ``error``, their distance, and
         ``bound``; ``quantity`` and ``path``, what 3.1 or 3.2 conserves and its prediction from the start of the run,
         ``run_error``, their distance, and ``run_bound``; ``defect``, how far the quantity is from the flow's law, its
-        start times (1 − εη)²ᵗ. NaN after a divergence.
+        start times (1 − εη)²ᵗ; ``lowest``, the least eigenvalue of WWᵀ + A − (1 − εη)²ᵗW(0)W(0)ᵀ, and ``slack``, the
+        largest of A. NaN after a divergence.
 
     Raises
     ------
@@ -118,7 +169,7 @@ def conservation(
     check_scale(scale, SCALES)
     plan = SCALES[scale]
     views = digit_views(device=where, seed=seed)
-    todo = cases(plan.activations)
+    todo = cases(plan.backbones)
     found: list[dict[str, np.ndarray]] = []
     rows: list[Row] = []
     for done, case in enumerate(todo):
@@ -145,7 +196,7 @@ def rounding_bound(case: Case, seen: Observation, predictor: Tensor) -> float:
     times the absolute size of its terms, N being the rows of the batch; it enters as 2ε‖P‖ times that.
     """
     weight, size = seen.weight.square().sum().item(), predictor.norm().item()
-    if case.law == "balance":
+    if case.law != "Gram":
         return 4 * UNIT * (weight + size**2 / case.rates.predictor)
     lengths, targets = seen.embedding.norm(dim=1), seen.target.norm(dim=1)
     terms = len(lengths) * UNIT * ((targets + size * lengths) * lengths).mean().item()
@@ -154,33 +205,41 @@ def rounding_bound(case: Case, seen: Observation, predictor: Tensor) -> float:
 
 def conservation_run(case: Case, views: PairedViews, plan: ConservationPlan, seed: int) -> dict[str, np.ndarray]:
     """Train one JEPA and return the per-step arrays of :func:`conservation`."""
-    encoder = digit_encoder(DEEP, case.activation, views, seed)
+    encoder = BACKBONES[case.backbone](seed).to(views.x.device)
+    scale_embedding(encoder, torch.cat((views.x, views.y)), 0.1)
     least_squares = case.law == "Gram" and case.false != "learnt predictor"
-    predictor = None if least_squares else linear_predictor(DEEP[-1], seed=seed + 1, device=views.x.device)
+    predictor = None if least_squares else linear_predictor(EMBEDDING, seed=seed + 1, device=views.x.device)
+    if predictor is not None and case.law == ZERO and not case.false:
+        nn.init.zeros_(predictor.weight)
     decay = case.rates.weight_decay if case.false == "decay η on the predictor" else None
-    jepa = JEPA(encoder, predictor, case.rates, loss=case.loss, predictor_decay=decay)
+    descent = OPTIMIZERS.get(case.false, torch.optim.SGD)
+    jepa = JEPA(encoder, predictor, case.rates, loss=case.loss, predictor_decay=decay, optimizer=descent)
     probe = Probe(encoder, jepa.predictor, target=jepa.target)
     retained = 1.0 if case.false == "decay left out" else case.rates.retained
     keys = ("predicted", "observed", "error", "bound", "run_error", "run_bound", "path", "quantity", "defect")
-    found = {key: np.full(plan.steps, np.nan) for key in keys}
+    found = {key: np.full(plan.steps, np.nan) for key in (*keys, "lowest", "slack")}
 
     def quantity() -> np.ndarray:
         return numpy(probe.gram() if case.law == "Gram" else probe.balance(case.rates.predictor))
 
     start = path = before = quantity()
+    first = numpy(probe.gram())
     coming, bound, accumulated = np.zeros_like(start), 0.0, 0.0
+    loss, slack = np.zeros_like(start), np.zeros_like(start)
 
     def look(_step: int, x: Tensor, y: Tensor) -> None:
-        nonlocal before, coming, bound
+        nonlocal before, coming, bound, loss
         jepa.fit_predictor(x, y)
         before = quantity()
         seen = probe.observe(x, y, loss=case.loss)
         drift = probe.gram_drift if case.law == "Gram" else probe.balance_drift
         coming = numpy(drift(seen, case.rates)) * (case.false != "no drift")
+        moved = numpy(seen.weight @ seen.residual.T)
+        loss = case.rates.step**2 * case.rates.predictor * moved @ moved.T
         bound = rounding_bound(case, seen, probe.matrix)
 
     def measure(step: int) -> None:
-        nonlocal path, accumulated
+        nonlocal path, accumulated, slack
         now = quantity()
         observed = now - retained * before
         path = retained * path + coming
@@ -188,6 +247,9 @@ def conservation_run(case: Case, views: PairedViews, plan: ConservationPlan, see
         values = (coming, observed, observed - coming, bound, now - path, accumulated, path, now)
         for key, value in zip(keys, (*values, now - retained ** (step + 1) * start), strict=True):
             found[key][step] = np.linalg.norm(value)
+        slack = retained * slack + loss
+        above = numpy(probe.gram()) + slack - retained ** (step + 1) * first
+        found["lowest"][step], found["slack"][step] = np.linalg.eigvalsh(above)[0], np.linalg.norm(slack, 2)
 
     train(jepa, views.batches(plan.batch, plan.steps, seed=seed), before=look, after=measure)
     return found
@@ -195,7 +257,15 @@ def conservation_run(case: Case, views: PairedViews, plan: ConservationPlan, see
 
 def conservation_rows(case: Case, run: dict[str, np.ndarray]) -> list[Row]:
     """Return the rows of one run: each step, the whole run, and for a false version its refusal."""
-    each = Series(run["predicted"], run["observed"], run["error"] / run["bound"])
+    if case.law == ZERO:
+        # An eigenvalue above 0 is no error; one below is, in units of rounding.
+        below = np.maximum(-run["lowest"], 0.0)
+        least = Series(np.zeros_like(below), run["lowest"], below / run["run_bound"])
+        if not case.false:
+            return [row(f"conservation: {ZERO}", case.architecture, least, criterion=CRITERIA[ZERO])]
+        each = least
+    else:
+        each = Series(run["predicted"], run["observed"], run["error"] / run["bound"])
     if case.false:
         name = f"conservation: control, {case.false}"
         return [row(name, case.architecture, each, criterion=REFUSED, at_least=REFUSAL)]

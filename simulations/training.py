@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,8 @@ class JEPA:
     predictor_decay : float, optional
         What the predictor's parameter group gets as ``weight_decay`` at its learning rate αε. Default η/α, which decays
         P at rate η; giving every group the same η, as optimisers do by default, decays P α times too fast.
+    optimizer : callable, optional
+        From parameter groups with ``lr`` and ``weight_decay``; by default plain gradient descent, the theory's.
     """
 
     def __init__(
@@ -99,13 +102,15 @@ class JEPA:
         *,
         loss: Loss = prediction_loss,
         predictor_decay: float | None = None,
+        optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] = torch.optim.SGD,
     ) -> None:
         self.encoder = encoder
         self.rates = rates
         self.loss = loss
         self.target = encoder if rates.ema is None else copy.deepcopy(encoder).requires_grad_(False)
         self.least_squares = predictor is None
-        groups = [{"params": list(encoder.parameters()), "lr": rates.step, "weight_decay": rates.weight_decay}]
+        first = {"params": list(encoder.parameters()), "lr": rates.step, "weight_decay": rates.weight_decay}
+        groups: list[dict[str, Any]] = [first]
         if predictor is None:
             # Its weights at first are of no account: every batch sets them before they are used.
             device = next(encoder.parameters()).device
@@ -115,7 +120,7 @@ class JEPA:
             decay = rates.weight_decay / rates.predictor if predictor_decay is None else predictor_decay
             step = rates.predictor * rates.step
             groups.append({"params": list(predictor.parameters()), "lr": step, "weight_decay": decay})
-        self.optimizer = torch.optim.SGD(groups, lr=rates.step)
+        self.optimizer = optimizer(groups)
 
     @torch.no_grad()
     def fit_predictor(self, x: Tensor, y: Tensor) -> None:

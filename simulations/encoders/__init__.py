@@ -12,7 +12,7 @@ from jepalign.simulations.encoders.multilayer import (
     linear_predictor,
     scale_embedding,
 )
-from jepalign.simulations.encoders.vision_transformer import PatchPredictor, VisionTransformer
+from jepalign.simulations.encoders.vision_transformer import PatchPredictor, PooledTransformer, VisionTransformer
 from jepalign.simulations.encoders.world_model import ActionPredictor
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ActionPredictor",
     "Convolutional",
     "PatchPredictor",
+    "PooledTransformer",
     "VisionTransformer",
     "digit_encoder",
     "linear",

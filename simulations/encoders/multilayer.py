@@ -99,10 +99,10 @@ def linear_predictor(width: int, *, seed: int, device: torch.device | None = Non
 
 
 @torch.no_grad()
-def scale_embedding(encoder: MLP, x: Tensor, second_moment: float) -> None:
-    """Scale the last layer so that the mean eigenvalue tr Φ/k of the embedding second moment on ``x`` is as given."""
+def scale_embedding(encoder: nn.Module, x: Tensor, second_moment: float) -> None:
+    """Scale the last layer, ``encoder.last``, so that the mean eigenvalue tr Φ/k of the embedding second moment on ``x`` is as given."""
     z = encoder(x)
-    encoder.last.weight.mul_(torch.sqrt(second_moment / z.square().mean()))
+    cast("nn.Linear", encoder.last).weight.mul_(torch.sqrt(second_moment / z.square().mean()))
 
 
 def digit_encoder(

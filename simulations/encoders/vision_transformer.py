@@ -103,6 +103,14 @@ class VisionTransformer(nn.Module):
         return self.last(self.features(x, visible))
 
 
+class PooledTransformer(VisionTransformer):
+    """A vision transformer that sees the whole image and embeds it once: W times the mean of its patches' features."""
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Return the embeddings of images, (n, width)."""
+        return self.last(self.features(x, visible).mean(1))
+
+
 class PatchPredictor(nn.Module):
     """Predicts the embeddings of hidden patches from those of visible ones and from the places of both.
 

@@ -157,8 +157,8 @@ def test_committed_power_is_what_this_code_computes() -> None:
 def test_committed_conservation_is_what_this_code_computes() -> None:
     stored, plan = load("conservation").arrays, conservation.SCALES["paper"]
     views = digit_views(device=torch.device("cpu"), seed=0)
-    short = type(plan)(plan.activations, steps=5)
-    case = conservation.cases(plan.activations)[0]
+    short = type(plan)(plan.backbones, steps=5)
+    case = conservation.cases(plan.backbones)[0]
     fresh = conservation.conservation_run(case, views, short, 0)
     for key in ("predicted", "observed", "quantity"):
         np.testing.assert_allclose(fresh[key], stored[key][0, :5], rtol=SAME, atol=SAME)
