@@ -121,7 +121,10 @@ FALSE = {
 def cases(backbones: tuple[str, ...]) -> list[Case]:
     """Return every run of the experiment for these backbones; the controls and the other loss on the first alone."""
     found = [Case(name, rates) for name in backbones for rates in (SIMSIAM, EMA, FREE)]
-    found += [Case(name, rates, law="Gram") for name in backbones for rates in (SIMSIAM, EMA)]
+    # A transformer's features leave a layer norm with sum 0: its embeddings span k − 1 dimensions at first, and the
+    # least-squares predictor is not unique.
+    unique = [name for name in backbones if name != "transformer"]
+    found += [Case(name, rates, law="Gram") for name in unique for rates in (SIMSIAM, EMA)]
     found += [Case(name, SIMSIAM, law=ZERO) for name in backbones]
     found.append(Case(backbones[0], EMA, loss=huber))
     return found + [

@@ -160,8 +160,8 @@ def test_at_paper_scale_every_backbone_meets_every_law_and_every_control() -> No
     todo = cases(plan.backbones)
     for backbone in plan.backbones:
         held = {(case.law, case.rates) for case in todo if case.backbone == backbone and not case.false}
-        assert {("balance", SIMSIAM), ("balance", EMA), ("balance", FREE), ("Gram", SIMSIAM), ("Gram", EMA)} <= held
-        assert (conservation.ZERO, SIMSIAM) in held
+        assert {("balance", SIMSIAM), ("balance", EMA), ("balance", FREE), (conservation.ZERO, SIMSIAM)} <= held
+        assert ({("Gram", SIMSIAM), ("Gram", EMA)} <= held) is (backbone != "transformer")
     assert {case.false for case in todo} == {"", *conservation.FALSE}
     assert all(case.rates.predictor != 1 for case in todo)
 
