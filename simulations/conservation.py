@@ -19,16 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from jepalign.measurements import Measurement
+from jepalign.simulations.backbones import BACKBONES, EMBEDDING
 from jepalign.simulations.data import PairedViews, digit_views
-from jepalign.simulations.encoders import (
-    DEEP,
-    LINEAR,
-    MLP,
-    Convolutional,
-    PooledTransformer,
-    linear_predictor,
-    scale_embedding,
-)
+from jepalign.simulations.encoders import linear_predictor, scale_embedding
 from jepalign.simulations.objectives import prediction_loss
 from jepalign.simulations.probe import Observation, Probe
 from jepalign.simulations.results import REFUSAL, REFUSED, Row, Series, check_scale, measured, numpy, row, stated
@@ -43,21 +36,6 @@ CRITERIA = {
     "zero-initialised predictor": "least eigenvalue of WWᵀ + A − (1 − εη)²ᵗW(0)W(0)ᵀ ≥ − the bound of balance over the "
     "run, in every step, where its prediction is 0 from below; error ≤ 1",
 }
-EMBEDDING = DEEP[-1]
-
-# Everything below a linear last layer without bias, from a seed; 8 × 8 digits to 16 dimensions.
-BACKBONES: Mapping[str, Callable[[int], nn.Module]] = MappingProxyType(
-    {
-        "linear": lambda seed: MLP(LINEAR, "linear", seed=seed),
-        "deep linear": lambda seed: MLP(DEEP, "linear", seed=seed),
-        "tanh": lambda seed: MLP(DEEP, "tanh", seed=seed),
-        "relu": lambda seed: MLP(DEEP, "relu", seed=seed),
-        "gelu": lambda seed: MLP(DEEP, "gelu", seed=seed),
-        "convolutional": lambda seed: Convolutional(8, (8, 16), EMBEDDING, "relu", seed=seed),
-        "batch-normalised": lambda seed: Convolutional(8, (8, 16), EMBEDDING, "relu", seed=seed, normalize=True),
-        "transformer": lambda seed: PooledTransformer(8, 2, EMBEDDING, depth=2, heads=2, seed=seed).double(),
-    }
-)
 OPTIMIZERS: Mapping[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = MappingProxyType(
     {
         "momentum 0.9": partial(torch.optim.SGD, momentum=0.9),

@@ -41,6 +41,16 @@ def cotangent_sizes(z: Tensor, z_plus: Tensor, predictor_size: float) -> Tensor:
     return (z_plus.norm(dim=1) + (1 + predictor_size) * z.norm(dim=1)).detach() / len(z)
 
 
+def last_layer_bound(weight: Tensor, features: Tensor, cotangents: Tensor, widths: int) -> float:
+    """Return how far two computations of tr(GWᵀ) may differ, G the gradient at the last layer's weight W (k, h).
+
+    Row i of ``cotangents`` (n,) is the absolute size of the gradient at embedding i, which a chain of sums of ``widths``
+    products in all leads to; ``features`` are the h of the batch, (n, h). Both computations start from the same z = Wh.
+    """
+    terms = len(features) + weight.shape[0] + weight.shape[1] + widths
+    return 2 * terms * UNIT * (cotangents * features.norm(dim=1)).sum().item() * weight.norm().item()
+
+
 @torch.no_grad()
 def gradient_bounds(encoder: MLP, x: Tensor, cotangents: Tensor) -> list[float]:
     """Return, for each linear layer, how far two computations of its gradient may differ, in the Frobenius norm.

@@ -74,15 +74,15 @@ class Rates:
 
 
 class JEPA:
-    """An encoder, a bias-free linear predictor and a target that learn together.
+    """An encoder, a predictor and a target that learn together.
 
     Parameters
     ----------
     encoder : nn.Module
         Online encoder, changed in place.
-    predictor : nn.Linear or None
-        Changed in place by descent; None: the least-squares predictor of every batch (``ema_rate`` aside, the limit
-        α → ∞), which this object then owns.
+    predictor : nn.Module or None
+        Changed in place by descent, (n, k) → (n, k); the theory's is linear without bias. None: the least-squares
+        predictor of every batch (``ema_rate`` aside, the limit α → ∞), which this object then owns.
     rates : Rates
         Constants and step.
     loss : callable, optional
@@ -97,7 +97,7 @@ class JEPA:
     def __init__(
         self,
         encoder: nn.Module,
-        predictor: nn.Linear | None,
+        predictor: nn.Module | None,
         rates: Rates,
         *,
         loss: Loss = prediction_loss,
@@ -114,7 +114,8 @@ class JEPA:
         if predictor is None:
             # Its weights at first are of no account: every batch sets them before they are used.
             device = next(encoder.parameters()).device
-            self.predictor = linear_predictor(_last_width(encoder), seed=0, device=device).requires_grad_(False)
+            self.predictor: nn.Module = linear_predictor(_last_width(encoder), seed=0, device=device)
+            self.predictor.requires_grad_(False)
         else:
             self.predictor = predictor
             decay = rates.weight_decay / rates.predictor if predictor_decay is None else predictor_decay
@@ -126,7 +127,7 @@ class JEPA:
     def fit_predictor(self, x: Tensor, y: Tensor) -> None:
         """Set P to the least-squares predictor of a batch, if this JEPA uses that one; otherwise do nothing."""
         if self.least_squares:
-            self.predictor.weight.copy_(least_squares_predictor(self.encoder(x), self.target(y)))
+            self.predictor.get_parameter("weight").copy_(least_squares_predictor(self.encoder(x), self.target(y)))
 
     def step(self, x: Tensor, y: Tensor) -> float:
         """Make one simultaneous step of encoder and predictor, then of the target; return the loss before it."""

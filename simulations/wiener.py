@@ -101,7 +101,7 @@ def wiener_run(
     def look(step: int, x: Tensor, y: Tensor) -> None:
         for index in np.flatnonzero(records == step):
             z, z_plus = (numpy(encoder(part).detach()) for part in (x, y))
-            P = numpy(jepa.predictor.weight)
+            P = numpy(jepa.predictor.get_parameter("weight"))
             for key, value in spectra(z, z_plus, P, rates).items():
                 found[key][index] = value
 

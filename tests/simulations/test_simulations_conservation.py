@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from jepalign.linear_models.conservation import discrete_drift
-from jepalign.simulations import conservation
+from jepalign.simulations import backbones, conservation
 from jepalign.simulations.conservation import (
     EMA,
     FREE,
@@ -156,7 +156,7 @@ def test_momentum_breaks_the_drift() -> None:
 
 def test_at_paper_scale_every_backbone_meets_every_law_and_every_control() -> None:
     plan = SCALES["paper"]
-    assert set(plan.backbones) == set(conservation.BACKBONES)
+    assert set(plan.backbones) == set(backbones.BACKBONES)
     todo = cases(plan.backbones)
     for backbone in plan.backbones:
         held = {(case.law, case.rates) for case in todo if case.backbone == backbone and not case.false}

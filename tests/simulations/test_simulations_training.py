@@ -47,7 +47,7 @@ def test_without_ema_the_target_is_the_encoder_and_gets_no_gradient(views: Paire
     encoder = MLP((6, 3), "linear", seed=1)
     jepa = JEPA(encoder, linear_predictor(3, seed=2), Rates(step=0.1))
     assert jepa.target is encoder
-    weight, matrix = encoder.last.weight.detach().clone(), jepa.predictor.weight.detach().clone()
+    weight, matrix = encoder.last.weight.detach().clone(), jepa.predictor.get_parameter("weight").detach().clone()
     force = weight @ (views.y.T @ views.x) / 40 - matrix @ weight @ (views.x.T @ views.x) / 40
     jepa.step(views.x, views.y)
     assert moved(encoder.last.weight, weight, matrix.T @ force, 0.1)
@@ -70,7 +70,12 @@ def test_a_least_squares_jepa_refits_its_predictor_on_every_batch(views: PairedV
         with torch.no_grad():
             expected.append(least_squares_predictor(jepa.encoder(x), jepa.target(y)))
 
-    train(jepa, views.batches(20, 6, seed=0), before=look, after=lambda _: seen.append(jepa.predictor.weight.clone()))
+    train(
+        jepa,
+        views.batches(20, 6, seed=0),
+        before=look,
+        after=lambda _: seen.append(jepa.predictor.get_parameter("weight").clone()),
+    )
     assert len(seen) == 6
     # LAPACK may round by the alignment of its arguments: u κ(Z)² with κ below 10 here.
     assert all(torch.allclose(a, b, rtol=0, atol=1e-13) for a, b in zip(seen, expected, strict=True))
