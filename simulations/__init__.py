@@ -45,6 +45,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.wiener:wiener",
             "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
         ),
+        "gaussianity": Experiment(
+            "jepalign.simulations.gaussianity:gaussianity",
+            "InfoNCE against the spectral contrastive loss as embeddings leave Gaussianity and are normalised",
+        ),
     }
 )
 
