@@ -12,11 +12,13 @@ from jepalign.simulations.data import PairedViews, both_orders, digit_views
 from jepalign.simulations.encoders import DEEP, MLP, digit_encoder, linear_predictor, scale_embedding
 from jepalign.simulations.results import numpy
 from jepalign.simulations.subspace_rows import LATENT_OBJECTIVES, OBJECTIVES
-from jepalign.simulations.training import JEPA, Rates, train
+from jepalign.simulations.training import JEPA, LOST, Rates, train
 from jepalign.simulations.view_losses import descend
 
 TRAINING = 1347  # of 1797 digits, three quarters
-STEP, PREDICTOR, BATCH = 0.1, 2.0, 256
+# At twice this step Barlow Twins in covariance form diverges on ReLU features, whose mean is one large direction.
+STEP, PREDICTOR, BATCH = 0.05, 2.0, 256
+LONGER = 6  # a JEPA leaves a small start more slowly (4.5), and gets so many times the steps
 
 
 def repeated(x: Tensor, y: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -46,7 +48,7 @@ def trained(encoder: MLP, objective: str, batches: Iterator[tuple[Tensor, Tensor
 
 
 def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> dict[str, np.ndarray]:
-    """Train one encoder of digits with each objective, from one start; JEPAs, which leave it more slowly, for three times as long.
+    """Train one encoder of digits with each objective, from one start; NaN for what a diverged one leaves.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> di
     for objective in (*OBJECTIVES, "untrained"):
         encoder = digit_encoder(DEEP, activation, views, seed)
         if objective != "untrained":
-            count = steps * (3 if objective.startswith("JEPA") else 1)
+            count = steps * (LONGER if objective.startswith("JEPA") else 1)
             batches = (both_orders(x, y) for x, y in chosen.batches(BATCH, count, seed=seed))
             trained(encoder, objective, batches, DEEP[-1])
         with torch.no_grad():
@@ -80,6 +82,11 @@ def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> di
     }
 
 
+def lost(*embeddings: np.ndarray) -> bool:
+    """Return whether an encoder that diverged has left embeddings that are not finite or past all measure."""
+    return not all((np.abs(z) <= LOST).all() for z in embeddings)
+
+
 def directions(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of embeddings and the map that whitens them; directions below a millionth of the largest variance are left out."""
     mean = z.mean(axis=0)
@@ -90,6 +97,8 @@ def directions(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def canonical(first: np.ndarray, first_new: np.ndarray, second: np.ndarray, second_new: np.ndarray) -> float:
     """Return the mean square canonical correlation on new data, over k directions that training data have chosen."""
+    if lost(first, first_new, second, second_new):
+        return np.nan
     (mean, white), (other_mean, other_white) = directions(first), directions(second)
     one, two = (first - mean) @ white, (second - other_mean) @ other_white
     left, _, right = np.linalg.svd(one.T @ two, full_matrices=False)
@@ -101,6 +110,8 @@ def canonical(first: np.ndarray, first_new: np.ndarray, second: np.ndarray, seco
 
 def accuracy(z: np.ndarray, new: np.ndarray, labels: np.ndarray, new_labels: np.ndarray) -> float:
     """Return the accuracy on new data of a linear classifier fitted by least squares to standardised embeddings."""
+    if lost(z, new):
+        return np.nan
     mean, deviation = z.mean(axis=0), np.maximum(z.std(axis=0), 1e-12)
     probe = RidgeClassifier(alpha=1.0).fit((z - mean) / deviation, labels)
     return float(probe.score((new - mean) / deviation, new_labels))
@@ -117,6 +128,8 @@ def kept_share(encoder: MLP, x: Tensor, y: Tensor) -> float:
 
 def correlations(z: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return canonical correlations of a batch in both orders with their signs, descending."""
+    if lost(z, other):
+        return np.full(z.shape[1], np.nan)
     mean, white = directions(z)
     one, two = (z - mean) @ white, (other - mean) @ white
     cross = two.T @ one / len(one)
@@ -140,11 +153,14 @@ def deep_latents(
     for index, objective in enumerate(LATENT_OBJECTIVES):
         encoder = MLP((x.shape[1], 64, 4), "tanh", seed=seed, device=x.device)
         scale_embedding(encoder, x, 0.1)
-        count = steps * (3 if objective.startswith("JEPA") else 1)
+        count = steps * (LONGER if objective.startswith("JEPA") else 1)
         batches = (both_orders(*pair) for pair in chosen.batches(BATCH, count, seed=seed))
         trained(encoder, objective, batches, 2 if "both signs" in objective else 4)
         with torch.no_grad():
             z = numpy(encoder(torch.as_tensor(inputs, device=x.device)))
+        if lost(z):
+            found[index] = np.nan
+            continue
         z = np.concatenate((z, np.ones((len(z), 1))), axis=1)
         residual = targets[half:] - z[half:] @ np.linalg.lstsq(z[:half], targets[:half], rcond=None)[0]
         found[index] = 1 - np.square(residual).mean(axis=0) / targets[half:].var(axis=0)

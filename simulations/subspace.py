@@ -49,7 +49,7 @@ class SubspacePlan:
 SCALES = {
     "quick": SubspacePlan(400, steps=100, starts=3, decays=(0.06, 0.17), activations=("tanh",), deep_steps=40),
     "paper": SubspacePlan(
-        samples=2000,
+        samples=1500,
         steps=1200,
         starts=24,
         decays=(0.01, 0.03, 0.06, 0.1, 0.13, 0.17, 0.19, 0.25),

@@ -116,6 +116,19 @@ def test_kept_share_of_a_known_subspace() -> None:
     assert abs(kept_share(encoder, x, y) - (0.81 + 0.36) / (0.81 + 0.64)) < 1e-9
 
 
+def test_a_diverged_encoder_is_kept_as_nan() -> None:
+    good = np.random.default_rng(5).normal(size=(40, 3))
+    for lost in (good * np.inf, good * 1e200, good * np.nan):
+        assert np.isnan(canonical(lost[:20], lost[20:], good[:20], good[20:]))
+        assert np.isnan(canonical(good[:20], good[20:], lost[:20], lost[20:]))
+        assert np.isnan(accuracy(lost, lost, np.arange(40) % 2, np.arange(40) % 2))
+    encoder = MLP((3, 2), "linear", seed=0)
+    with torch.no_grad():
+        encoder.last.weight.fill_(np.inf)
+    x = torch.as_tensor(np.abs(good))
+    assert np.isnan(kept_share(encoder, x, x))
+
+
 def test_accuracy_of_separable_classes() -> None:
     labels = np.arange(60) % 3
     z = np.eye(3)[labels] + 0.01 * np.random.default_rng(4).normal(size=(60, 3))
