@@ -45,6 +45,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.wiener:wiener",
             "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
         ),
+        "subspace": Experiment(
+            "jepalign.simulations.subspace:subspace",
+            "What JEPA, spectral contrastive, InfoNCE, Barlow Twins and VICReg encoders learn from the same views",
+        ),
         "gaussianity": Experiment(
             "jepalign.simulations.gaussianity:gaussianity",
             "InfoNCE against the spectral contrastive loss as embeddings leave Gaussianity and are normalised",
