@@ -45,6 +45,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.wiener:wiener",
             "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
         ),
+        "escape": Experiment(
+            "jepalign.simulations.escape:escape",
+            "The time to leave a near-collapsed start: a JEPA's ~1/ε from balance, a contrastive loss's ~log 1/ε",
+        ),
         "subspace": Experiment(
             "jepalign.simulations.subspace:subspace",
             "What JEPA, spectral contrastive, InfoNCE, Barlow Twins and VICReg encoders learn from the same views",

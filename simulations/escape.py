@@ -53,9 +53,9 @@ SCALES = {
     ),
     "paper": EscapePlan(
         (((), "linear"), ((48, 32), "tanh"), ((48, 32), "relu")),
-        seeds=8,
+        seeds=4,
         starts=(1e-1, 10**-1.5, 1e-2, 10**-2.5, 1e-3),
-        pairs=128,
+        pairs=64,
     ),
 }
 CONTRASTIVE = Method(predictor="none", explicit=Spectral())
@@ -82,7 +82,7 @@ def escape(
         1 where the run ended before and ``time`` is its length (Q, E, S); ``slope``, log–log, with ``interval`` (Q, 2); ``rate``, of
         the linearised flow at the smallest start (Q, S). For the linear encoder in aligned modes: ``mode_time`` and
         ``mode_predicted``, by :mod:`jepalign.linear_models.trajectories.arrival` (2, E, k), a JEPA's and the contrastive ones. NaN after
-        a divergence.
+        a divergence. ``escaped`` (Q, S): 1 where a seed escapes from every start; the slopes are over these.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def escape(
         if progress is not None:
             progress(done, len(cases) + 1, ", ".join(labels[-1]))
         run = escape_run(plan, hidden, activation, kind, views, seed=seed)
-        run |= slopes(run["time"], np.array(plan.starts), plan.resamples, seed)
+        run |= slopes(run["time"], run["censored"], np.array(plan.starts), plan.resamples, seed)
         found.append(run)
         rows += escape_rows(labels[-1], run, np.array(plan.starts))
     if progress is not None:
@@ -241,22 +241,39 @@ def aligned_run(plan: EscapePlan, kind: str, views: tuple[Tensor, Tensor]) -> tu
     return seen, predicted
 
 
-def slopes(time: np.ndarray, starts: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
-    """Return the mean over seeds of the slope of log time on log 1/ε, and its 95% bootstrap ``interval``; NaN with a divergence."""
+def slopes(
+    time: np.ndarray, censored: np.ndarray, starts: np.ndarray, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the mean over seeds of the slope of log time on log 1/ε, and its 95% bootstrap ``interval``.
+
+    Over the seeds that escape from every start; a predictor that starts at random may lead the encoder to a weaker mode, where it
+    rests. NaN with a divergence, or if none escapes.
+    """
     decades = np.log(1 / starts)
-    own = np.polyfit(decades, np.log(time), 1)[0] if np.isfinite(time).all() else np.full(time.shape[1], np.nan)
-    drawn = np.random.default_rng(seed).integers(0, len(own), (resamples, len(own)))
-    return {"slope": own.mean(), "interval": np.quantile(own[drawn].mean(1), (0.025, 0.975))}
+    through = (censored != 1).all(0)
+    own = np.full(time.shape[1], np.nan)
+    if np.isfinite(time).all():
+        own[through] = np.polyfit(decades, np.log(time[:, through]), 1)[0]
+    chosen = own[through] if through.any() else own
+    drawn = np.random.default_rng(seed).integers(0, len(chosen), (resamples, len(chosen)))
+    interval = np.quantile(chosen[drawn].mean(1), (0.025, 0.975))
+    return {"slope": chosen.mean(), "interval": interval, "escaped": through.astype(float)}
 
 
 def escape_rows(labels: tuple[str, str], run: dict[str, np.ndarray], starts: np.ndarray) -> list[Row]:
     """Return the rows of one architecture and kind of start."""
     kind = labels[1]
-    place = ", ".join(labels)
+    through = run["escaped"] == 1
+    stayed = f", {(~through).sum()} of {len(through)} rest at a weaker mode" if not through.all() else ""
+    place = ", ".join(labels) + stayed
     slope, (low, high) = np.array([run["slope"]]), run["interval"]
     to_one = np.array([max(abs(low - 1), abs(high - 1)) / 0.1])
     to_log = np.array([high / 0.35])
-    frozen = np.median(run["time"] / run["forecast"], axis=1)
+    frozen = (
+        np.median((run["time"] / run["forecast"])[:, through], axis=1)
+        if through.any()
+        else np.full(len(starts), np.nan)
+    )
     one = np.ones_like(frozen)
     rows = [
         row("escape: flow on frozen features", place, Series(one, frozen, np.abs(frozen - 1) / 0.1), criterion=FROZEN)
@@ -267,14 +284,15 @@ def escape_rows(labels: tuple[str, str], run: dict[str, np.ndarray], starts: np.
         text = "a false version put to the same test: the lower end of its interval ≥ 0.7"
     else:
         decades = np.log(1 / starts)
-        mean = run["time"].mean(1)
+        times = run["time"][:, through]
+        mean = times.mean(1) if through.any() else np.full(len(starts), np.nan)
         line = np.full_like(mean, np.nan)
-        steep = np.full(run["time"].shape[1], np.nan)
-        if np.isfinite(run["time"]).all():
+        steep = np.full(times.shape[1], np.nan)
+        if through.any() and np.isfinite(times).all():
             line = np.polyval(np.polyfit(decades, mean, 1), decades)
-            steep = np.polyfit(decades, run["time"], 1)[0]
+            steep = np.polyfit(decades, times, 1)[0]
         bend = np.sqrt(np.square(mean - line).mean(keepdims=True)) / np.ptp(mean)
-        product = np.array([np.median(steep * run["rate"])])
+        product = np.array([np.median(steep * run["rate"][through]) if through.any() else np.nan])
         rows += [
             row("escape: time ~ log 1/ε", place, Series(0 * slope, slope, to_log), criterion=LOGARITHM),
             row("escape: straight in log 1/ε", place, Series(0 * bend, bend, bend / 0.03), criterion=STRAIGHT),

@@ -74,14 +74,21 @@ def test_crossing_is_exact_for_an_exponential() -> None:
 
 def test_slopes_of_both_laws() -> None:
     starts = np.array([1e-1, 1e-2, 1e-3])
-    exact = slopes(np.outer(1 / starts, [1.0, 3.0]), starts, 100, 0)
+    all_of = np.zeros((3, 2))
+    exact = slopes(np.outer(1 / starts, [1.0, 3.0]), all_of, starts, 100, 0)
     assert np.isclose(exact["slope"], 1)
     assert np.allclose(exact["interval"], 1)
     # The closed form of a balanced mode with λ = σ bends the law a little, a logarithm far below the criterion.
     mode = deep_jepa_time(0.5, starts, 1.0, 1.0, depth=1)[:, None]
-    assert 0.95 < slopes(mode, starts, 100, 0)["slope"] < 1
-    assert slopes(np.log(0.5 / starts)[:, None], starts, 100, 0)["slope"] < 0.35
-    assert np.isnan(slopes(np.full((3, 2), np.nan), starts, 10, 0)["slope"])
+    assert 0.95 < slopes(mode, all_of[:, :1], starts, 100, 0)["slope"] < 1
+    assert slopes(np.log(0.5 / starts)[:, None], all_of[:, :1], starts, 100, 0)["slope"] < 0.35
+    assert np.isnan(slopes(np.full((3, 2), np.nan), all_of, starts, 10, 0)["slope"])
+    # A seed that stays, whose times are the lengths of its runs, is not part of the law; if all stay there is none.
+    staying = np.array([[0, 0], [0, 1], [0, 0]])
+    some = slopes(np.stack((1 / starts, np.full(3, 50.0)), axis=1), staying, starts, 10, 0)
+    assert np.isclose(some["slope"], 1)
+    assert np.array_equal(some["escaped"], [1, 0])
+    assert np.isnan(slopes(np.ones((3, 2)), np.ones((3, 2)), starts, 10, 0)["slope"])
 
 
 def test_quick_run() -> None:
