@@ -77,7 +77,8 @@ def subspace(
         ``risk_predicted`` (V,); ``effective_rank`` (V, M) of the embedding; ``loss`` (V, 2, M − 1), reached and within the leading
         subspace (with InfoNCE at W = the axes), of all objectives but the JEPA; ``wrong_angle``, ``large_start_angle`` (V,) of controls.
         Latents: ``latent_risk`` (M, m) on samples held out, ``latent_risk_predicted`` (m,). Signature law: ``inertia``,
-        ``signature_angle``, ``other_angle`` (S,); ``both_signs_angle``, ``both_signs_contrastive_angle`` (1,), ``both_signs_energy`` (d,).
+        ``signature_angle``, ``other_angle`` (S,), and from starts whose rows are not orthonormal the same with ``random_``;
+        ``both_signs_angle``, ``both_signs_contrastive_angle`` (1,), ``both_signs_energy`` (d,).
         Weight decay, over ``weight_decay`` (E,) and ``decay_spectrum`` (d,): ``jepa_moment``, ``jepa_predicted``, ``spectral_moment``,
         ``spectral_predicted`` (E, d), w² by mode. Deep encoders of digits, by ``architecture`` (A,) and ``deep_objective`` (D,), the last
         untrained: ``canonical`` (A, D, D), mean square canonical correlation on digits held out; ``shuffled`` (A,), JEPA against digits in
@@ -111,7 +112,8 @@ def subspace(
     arrays = {key: np.array([run[key] for run in linear]) for key in linear[0] if key != "encoders"}
     probed = held_out_risk(linear[0]["encoders"], whitened(POSITIVE, plan.samples, seed, where))
     rows += probe_rows(probed)
-    signature = signature_run(plan, seed, where)
+    signature = signature_run(plan, seed, where, orthonormal=True)
+    signature |= {f"random_{key}": value for key, value in signature_run(plan, seed, where, orthonormal=False).items()}
     signature |= both_signs_run(whitened(INDEFINITE, plan.samples, seed, where), plan.steps, seed)
     rows += signature_rows(signature)
     tell(3)
@@ -265,8 +267,11 @@ def held_out_risk(encoders: np.ndarray, views: Latents) -> dict[str, np.ndarray]
     return {"latent_risk": found, "latent_risk_predicted": np.where(kept, 1 - POSITIVE, 1.0)}
 
 
-def signature_run(plan: SubspacePlan, seed: int, device: torch.device) -> dict[str, np.ndarray]:
-    """Train JEPAs with the least-squares predictor from random starts; the subspace has as many positive modes as K(0) (6.1)."""
+def signature_run(plan: SubspacePlan, seed: int, device: torch.device, *, orthonormal: bool) -> dict[str, np.ndarray]:
+    """Train JEPAs with the least-squares predictor from random starts; the subspace has as many positive modes as K(0) (6.1).
+
+    The law asks for a start with orthonormal rows, which such a JEPA keeps.
+    """
     views = whitened(INDEFINITE, plan.samples, seed, device)
     spectrum, basis = eigenbasis(views.x, views.y)
     # Only moments matter to a linear encoder's full-batch flow; a small sample with exactly these makes it cheap.
@@ -274,6 +279,10 @@ def signature_run(plan: SubspacePlan, seed: int, device: torch.device) -> dict[s
     inertia, angles, others = [], [], []
     for index in range(plan.starts):
         encoder = start(x, WIDTH, 1.0, 1000 * seed + index)
+        if orthonormal:
+            with torch.no_grad():
+                left, _, right = torch.linalg.svd(encoder.last.weight, full_matrices=False)
+                encoder.last.weight.copy_(left @ right)
         first = numpy(encoder.last.weight) @ basis.T
         inertia.append(int((np.linalg.eigvalsh(first * spectrum @ first.T) > 0).sum()))
         # Some starts lie near a saddle, where other subspaces are left slowly.

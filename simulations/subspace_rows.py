@@ -101,12 +101,18 @@ def probe_rows(run: dict[str, np.ndarray]) -> list[Row]:
 def signature_rows(run: dict[str, np.ndarray]) -> list[Row]:
     """Return the rows of the signature law and of a JEPA that starts on both sides."""
     angles, others = run["signature_angle"], run["other_angle"].min()
-    place = f"linear, least-squares predictor, {len(angles)} starts; indefinite views"
+    place = f"linear, least-squares predictor, {len(angles)} orthonormal starts; indefinite views"
     series = Series(np.zeros(len(angles)), angles, angles / ANGLE)
     rows = [
         row("subspace: signature law", place, series, criterion=CRITERIA["signature"]),
         refused("subspace: control, another inertia", place, one(0, others, others / ANGLE)),
     ]
+    # With WWᵀ ≠ I the inertia of the predictor may change on the way: what the law's assumption is for.
+    angles = run["random_signature_angle"]
+    wrong = int((angles > ANGLE).sum())
+    place = f"linear, least-squares predictor, {len(angles)} starts not orthonormal, {wrong} end elsewhere; indefinite views"
+    series = Series(np.zeros(len(angles)), angles, angles / ANGLE)
+    rows.append(row("subspace: signature law, its assumption broken", place, series, criterion=CRITERIA["signature"]))
     place = "linear, JEPA, both signs; indefinite views"
     angle, false = run["both_signs_angle"][0], run["both_signs_contrastive_angle"][0]
     rows.append(
