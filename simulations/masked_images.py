@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from jepalign.errors import InputError
 from jepalign.simulations.encoders import PatchPredictor, VisionTransformer
-from jepalign.simulations.patch_masks import BlockSampler
+from jepalign.simulations.patch_masks import BlockSampler, PatchMasks
 from jepalign.simulations.training import Status
 
 Progress = Callable[[int, int, str], None]
@@ -66,6 +66,12 @@ class Schedule:
         if not 0 <= self.momentum <= 1:
             raise InputError("momentum", self.momentum, "must be between 0 and 1")
 
+    @property
+    def retained(self) -> float:
+        """By what factor decay alone shrinks a matrix over the whole training, to first order in a step."""
+        rates = sum(warm_cosine(step, self.steps) for step in range(self.steps))
+        return math.exp(-self.learning_rate * self.weight_decay * rates)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -91,6 +97,39 @@ class Trained:
     records: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A masked JEPA before one of its updates, for whoever measures it; nothing in it may be changed.
+
+    Attributes
+    ----------
+    step : int
+        Updates made.
+    encoder, target : VisionTransformer
+        Online and target encoder.
+    predictor : PatchPredictor
+        Predictor of the hidden patches.
+    images : Tensor of shape (n, side²)
+        The batch of this update.
+    masks : PatchMasks
+        Its masks, on the device of the images.
+    normalize_targets : bool
+        Whether targets pass a layer norm.
+    scale : float
+        Root mean square of the gradients of the last layer's weight over the past updates, as AdamW divides by: the median over its
+        entries; NaN before the first update.
+    """
+
+    step: int
+    encoder: VisionTransformer
+    target: VisionTransformer
+    predictor: PatchPredictor
+    images: Tensor
+    masks: PatchMasks
+    normalize_targets: bool
+    scale: float
+
+
 def train_masked(
     images: Tensor,
     architecture: Architecture,
@@ -98,6 +137,7 @@ def train_masked(
     *,
     seed: int,
     records: int = 12,
+    look: Callable[[Moment], None] | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Train an encoder by predicting target blocks from a context block.
@@ -112,6 +152,8 @@ def train_masked(
         Seeds weights, order of images and masks.
     records : int
         How often to measure, evenly over the steps.
+    look : callable, optional
+        Called with the moment of every record, before its update.
     progress : callable, optional
         Called with (steps done, steps in all, message).
     """
@@ -159,8 +201,12 @@ def train_masked(
         if step in moments:
             (force,) = torch.autograd.grad(prediction, z, retain_graph=True)
             found.append(_record(prediction, pooled.detach(), pooled_target, -(force * z).sum().item()))
+            if look is not None:
+                scale = _gradient_scale(optimizer, encoder.last.weight)
+                shown = PatchMasks(visible, hidden)
+                look(Moment(step, encoder, target, predictor, x, shown, s.normalize_targets, scale))
         loss.backward()
-        rate = s.learning_rate * _schedule(step, s.steps)
+        rate = s.learning_rate * warm_cosine(step, s.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
@@ -205,7 +251,16 @@ def _record(loss: Tensor, z: Tensor, target: Tensor, power: float) -> dict[str, 
     }
 
 
-def _schedule(step: int, steps: int) -> float:
+def _gradient_scale(optimizer: torch.optim.AdamW, weight: Tensor) -> float:
+    state = optimizer.state[weight]
+    if not state:
+        return math.nan
+    unbiased = 1 - optimizer.param_groups[0]["betas"][1] ** float(state["step"])
+    return (state["exp_avg_sq"] / unbiased).sqrt().median().item()
+
+
+def warm_cosine(step: int, steps: int) -> float:
+    """Return the factor of the learning rate at ``step``: linear over the first tenth, then a cosine down to a hundredth."""
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm
