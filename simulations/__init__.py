@@ -57,6 +57,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.gaussianity:gaussianity",
             "InfoNCE against the spectral contrastive loss as embeddings leave Gaussianity and are normalised",
         ),
+        "i-jepa": Experiment(
+            "jepalign.simulations.i_jepa:i_jepa",
+            "A vision transformer as I-JEPA and as C-JEPA: what it learns, and where the explicit term helps",
+        ),
     }
 )
 
