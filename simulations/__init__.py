@@ -45,6 +45,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.wiener:wiener",
             "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
         ),
+        "trajectories": Experiment(
+            "jepalign.simulations.trajectories:trajectories",
+            "Mode strengths over training against the closed forms, and the order in which modes are learnt",
+        ),
         "escape": Experiment(
             "jepalign.simulations.escape:escape",
             "The time to leave a near-collapsed start: a JEPA's ~1/ε from balance, a contrastive loss's ~log 1/ε",
