@@ -45,6 +45,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.wiener:wiener",
             "The learnt predictor's spectrum against the correlations of the embedding, and the sign of its repulsion",
         ),
+        "ablation": Experiment(
+            "jepalign.simulations.ablation:ablation",
+            "Predictor, stop-gradient and EMA in every combination: which collapse, where in the network, and how fast",
+        ),
         "trajectories": Experiment(
             "jepalign.simulations.trajectories:trajectories",
             "Mode strengths over training against the closed forms, and the order in which modes are learnt",

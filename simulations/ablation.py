@@ -42,7 +42,7 @@ class AblationPlan:
 SCALES = {
     "quick": AblationPlan(("linear",), seeds=2, pairs=96, measured=1500, most=1200, fine=0.1),
     # Cut down for a CPU: few seeds, and no convolutional encoder, which ``AblationPlan.encoders`` may name.
-    "paper": AblationPlan(("linear", "tanh", "relu"), seeds=2, pairs=96, measured=1500, most=350, fine=0.04),
+    "paper": AblationPlan(("linear", "tanh", "relu"), seeds=2, pairs=96, measured=1500, most=3400, fine=0.04),
 }
 COLLAPSE = (
     "without predictor, and with one but no stop-gradient, at most 1% of tr Φ is left in every run; error over that"
