@@ -40,7 +40,7 @@ class AblationPlan:
 
 
 SCALES = {
-    "quick": AblationPlan(("linear",), seeds=2, pairs=96, measured=1500, most=1200, fine=0.1),
+    "quick": AblationPlan(("linear",), seeds=2, pairs=96, measured=800, most=700, fine=0.1),
     # Cut down for a CPU: few seeds, and no convolutional encoder, which ``AblationPlan.encoders`` may name.
     "paper": AblationPlan(("linear", "tanh", "relu"), seeds=2, pairs=96, measured=1500, most=3400, fine=0.04),
 }
