@@ -57,6 +57,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.escape:escape",
             "The time to leave a near-collapsed start: a JEPA's ~1/ε from balance, a contrastive loss's ~log 1/ε",
         ),
+        "masks": Experiment(
+            "jepalign.simulations.masks:masks",
+            "Surviving rank over block length, mask ratio and weight decay, for both conventions of the target",
+        ),
         "subspace": Experiment(
             "jepalign.simulations.subspace:subspace",
             "What JEPA, spectral contrastive, InfoNCE, Barlow Twins and VICReg encoders learn from the same views",
