@@ -33,6 +33,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.dictionary:dictionary",
             "Predictor P = g(Φ) without negatives against the explicit objective U_g: gradients, then whole trainings",
         ),
+        "practice": Experiment(
+            "jepalign.simulations.practice:practice",
+            "How much of the dictionary survives mini-batches, a moving average, BYOL's form, an EMA target and InfoNCE",
+        ),
         "conservation": Experiment(
             "jepalign.simulations.conservation:conservation",
             "Balance WWᵀ − PᵀP/α and Gram matrix WWᵀ over training against their exact discrete drift, step by step",
