@@ -260,6 +260,7 @@ def i_jepa(
     """Measure I-JEPA and C-JEPA on images against a random encoder, raw pixels and what the theory says of their last layers.
 
     The paper scale needs Fashion-MNIST; on a CPU it is cut down, on CUDA it has the transformer at full size. The quick scale is on digits.
+    Targets pass a layer norm in a variant, with the weak decay only: there the theory is tested outside of what it supposes.
 
     Returns
     -------

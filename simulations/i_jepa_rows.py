@@ -36,6 +36,10 @@ CRITERIA = {
         "mean over seeds of the coordinates that share the first principal direction of the embedding, 1/Σv⁴, ≤ 2; error is"
         " the ratio"
     ),
+    "rank": (
+        "mean over seeds of the embedding's effective rank at the start, over that of its lowest until half of the training, ≤ 2;"
+        " error is the ratio over 2"
+    ),
     "control": MISSED,
 }
 
@@ -108,6 +112,11 @@ def decay_rows(label: str, arrays: Arrays, decay: float) -> list[Row]:
         off = np.abs(predicted - kept[name]).mean() / bound
         series = one(predicted.mean(), kept[name].mean(), off)
         rows.append(row(f"i-jepa: surviving dimensions, {name}", label, series, criterion=CRITERIA["dimensions"]))
+        # Frozen features are what the count of the last layer supposes; a rank lost in them it cannot tell.
+        rank = arrays["training_effective_rank"][which, : half + 1]
+        start, lowest = rank[:, 0].mean(), rank.min(1).mean()
+        title = f"i-jepa: assumption, features that stay: no effective rank is lost in them, {name}"
+        rows.append(row(title, label, one(start, lowest, start / lowest / 2), criterion=CRITERIA["rank"]))
     held = arrays["predicted_held"][runs["C-JEPA"], half]
     off = np.abs(held - kept["C-JEPA"]).mean() / bound
     series = one(held.mean(), kept["C-JEPA"].mean(), off)

@@ -26,7 +26,7 @@ from jepalign.simulations.i_jepa_moments import (
     participation,
     survivors,
 )
-from jepalign.simulations.i_jepa_rows import better, helping_rows, power_rows, same
+from jepalign.simulations.i_jepa_rows import better, decay_rows, helping_rows, power_rows, same
 from jepalign.simulations.masked_images import Architecture, Moment, Schedule, train_masked, vicreg_terms, warm_cosine
 from jepalign.simulations.patch_masks import BlockSampler
 
@@ -239,3 +239,34 @@ def test_verdicts_on_help() -> None:
         assert (control["verdict"] == "holds") is needed
         assert "control" in control["experiment"]
         assert ("helps, as it must" in claim["experiment"]) is needed
+
+
+def test_rows_of_one_weight_decay() -> None:
+    objective = np.array(["I-JEPA"] * 2 + ["C-JEPA"] * 2)
+    arrays = {
+        "objective": objective,
+        "weight_decay": np.full(4, 9.0),
+        "step": np.arange(3),
+        "singular": np.zeros((4, 16)),
+        "kept": np.array([2.0, 3.0, 9.0, 8.0]),
+        "predicted_I": np.full((4, 3), 2.0),
+        "predicted_C": np.full((4, 3), 12.0),
+        "predicted_held": np.full((4, 3), 9.0),
+        "participation": np.array([1.0, 1.0, 8.0, 12.0]),
+        "training_effective_rank": np.array([[4.0, 1.0, 9.0], [4.0, 1.0, 9.0], [4.0, 4.0, 1.0], [4.0, 4.0, 1.0]]),
+        "accuracy": np.array([0.5, 0.52, 0.6, 0.61]),
+        "noisy_accuracy": np.array([0.5, 0.52, 0.3, 0.31]),
+    }
+    found = {(row["experiment"], row["architecture"].split("; ")[-1]): row for row in decay_rows("x", arrays, 9.0)}
+    verdicts = {name.removeprefix("i-jepa: "): (row["error"], row["verdict"]) for (name, _), row in found.items()}
+    assert verdicts["surviving dimensions, I-JEPA"] == (0.25, "holds")  # half a dimension of the two allowed
+    assert verdicts["surviving dimensions, C-JEPA"] == (1.75, "fails")
+    assert verdicts["surviving dimensions, C-JEPA, the hinge as measured variances hold it"] == (0.25, "holds")
+    assert verdicts["assumption, a mode has a coordinate of its own, C-JEPA"] == (5.0, "fails")
+    # The last record is behind half of the training.
+    assert verdicts["assumption, features that stay: no effective rank is lost in them, I-JEPA"] == (2.0, "fails")
+    assert verdicts["assumption, features that stay: no effective rank is lost in them, C-JEPA"] == (0.5, "holds")
+    assert verdicts["control, no dimension is lost, I-JEPA"] == (6750.0, "holds")
+    claim = "i-jepa: the explicit term helps, as it must"
+    assert found[claim, "linear probe"]["verdict"] == "holds"
+    assert found[claim, "linear probe under noise"]["verdict"] == "fails"
