@@ -53,7 +53,8 @@ def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> di
     Returns
     -------
     dict
-        ``canonical``, ``accuracy``, ``kept``, ``pixels`` and ``shuffled`` of :func:`jepalign.simulations.subspace.subspace`.
+        ``canonical``, ``accuracy``, ``kept``, ``features``, ``silent``, ``pixels`` and ``shuffled``, as
+        :func:`jepalign.simulations.subspace.subspace` has them.
     """
     views, labels = digit_views(device=device, seed=seed), digits().labels
     order = torch.as_tensor(np.random.default_rng(seed).permutation(len(labels)), device=device)
@@ -61,8 +62,10 @@ def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> di
     chosen = PairedViews(views.x[seen], views.y[seen])
     embeddings: list[tuple[np.ndarray, np.ndarray]] = []
     kept: list[float] = []
+    features: list[tuple[float, float]] = []
     for objective in (*OBJECTIVES, "untrained"):
         encoder = digit_encoder(DEEP, activation, views, seed)
+        first_moment = feature_moment(encoder, views.x[seen])[0]
         if objective != "untrained":
             count = steps * (LONGER if objective.startswith("JEPA") else 1)
             batches = (both_orders(x, y) for x, y in chosen.batches(BATCH, count, seed=seed))
@@ -70,6 +73,8 @@ def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> di
         with torch.no_grad():
             embeddings.append((numpy(encoder(views.x[seen])), numpy(encoder(views.x[new]))))
             kept.append(kept_share(encoder, *both_orders(chosen.x, chosen.y)))
+        last_moment, silent = feature_moment(encoder, views.x[seen])
+        features.append((last_moment / first_moment, silent))
     old, fresh = numpy(seen), numpy(new)
     first, second = embeddings[0]
     shuffled = np.random.default_rng(seed).permutation(len(second))
@@ -79,7 +84,18 @@ def deep_run(activation: str, steps: int, seed: int, device: torch.device) -> di
         "accuracy": np.array([accuracy(*one, labels[old], labels[fresh]) for one in embeddings]),
         "pixels": np.array(accuracy(numpy(views.x[seen]), numpy(views.x[new]), labels[old], labels[fresh])),
         "kept": np.array(kept),
+        "features": np.array(features)[:, 0],
+        "silent": np.array(features)[:, 1],
     }
+
+
+@torch.no_grad()
+def feature_moment(encoder: MLP, x: Tensor) -> tuple[float, float]:
+    """Return E‖h − Eh‖² of the last layer's inputs, NaN if lost, and the share of them that are 0 for every sample."""
+    h = encoder.backbone(x)
+    if lost(numpy(h)):
+        return np.nan, np.nan
+    return (h - h.mean(dim=0)).square().sum(dim=1).mean().item(), (h == 0).all(dim=0).double().mean().item()
 
 
 def lost(*embeddings: np.ndarray) -> bool:

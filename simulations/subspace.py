@@ -44,17 +44,20 @@ class SubspacePlan:
     decays: tuple[float, ...]
     activations: tuple[str, ...]
     deep_steps: int
+    longer: int = 5  # times the steps for the published weights, with which decorrelation is weak, and slow
 
 
 SCALES = {
-    "quick": SubspacePlan(400, steps=100, starts=3, decays=(0.06, 0.17), activations=("tanh",), deep_steps=40),
+    "quick": SubspacePlan(
+        400, steps=100, starts=2, decays=(0.06, 0.17), activations=("tanh",), deep_steps=20, longer=2
+    ),
     "paper": SubspacePlan(
-        samples=1500,
+        samples=1000,
         steps=1200,
-        starts=24,
+        starts=16,
         decays=(0.01, 0.03, 0.06, 0.1, 0.13, 0.17, 0.19, 0.25),
         activations=("tanh", "relu"),
-        deep_steps=1500,
+        deep_steps=1200,
     ),
 }
 DIMENSION, WIDTH = 10, 4
@@ -83,7 +86,8 @@ def subspace(
         ``spectral_predicted`` (E, d), w² by mode. Deep encoders of digits, by ``architecture`` (A,) and ``deep_objective`` (D,), the last
         untrained: ``canonical`` (A, D, D), mean square canonical correlation on digits held out; ``shuffled`` (A,), JEPA against digits in
         another order; ``accuracy`` (A, D) of a linear probe and ``pixels`` (A,) of one on pixels; ``kept`` (A, D), the share of Σρ² of its
-        features' leading directions that the embedding keeps. Tanh encoders of latents with ``latent_correlation`` (m,), by
+        features' leading directions that the embedding keeps; ``features`` (A, D), their variance over that at the start, and ``silent``
+        (A, D), the share of them that are 0 for every digit. Tanh encoders of latents with ``latent_correlation`` (m,), by
         ``latent_objective`` (L,): ``deep_latents`` (L, m), R² on samples held out, and ``deep_products`` (L, Q) of the products
         ``deep_products_of`` (Q, 2).
 
@@ -106,7 +110,7 @@ def subspace(
     linear: list[dict[str, np.ndarray]] = []
     for done, (name, correlations) in enumerate((("positive", POSITIVE), ("indefinite", INDEFINITE))):
         views = whitened(correlations, plan.samples, seed, where)
-        linear.append(linear_run(views, plan.steps, seed))
+        linear.append(linear_run(views, plan, seed))
         rows += linear_rows(name, linear[-1])
         tell(done + 1)
     arrays = {key: np.array([run[key] for run in linear]) for key in linear[0] if key != "encoders"}
@@ -191,9 +195,9 @@ def start(x: Tensor, width: int, size: float, seed: int) -> MLP:
     return encoder
 
 
-def linear_run(views: Latents, steps: int, seed: int) -> dict[str, np.ndarray]:
+def linear_run(views: Latents, plan: SubspacePlan, seed: int) -> dict[str, np.ndarray]:
     """Return what :func:`subspace` tells of linear encoders on one pair of views, and the encoders (M, k, d)."""
-    x, y = views.x, views.y
+    x, y, steps = views.x, views.y, plan.steps
     spectrum, basis = eigenbasis(x, y)
     leading = basis[:WIDTH]
     encoder = start(x, WIDTH, 0.1, seed)
@@ -204,8 +208,7 @@ def linear_run(views: Latents, steps: int, seed: int) -> dict[str, np.ndarray]:
     for name in VIEW_LOSSES:
         # Barlow Twins in covariance form has no preference but that of a small start.
         encoder = start(x, WIDTH, 1e-6 if "covariance form" in name else 0.1, seed)
-        # With the published weights decorrelation is weak, and slow.
-        count = 5 * steps if "published" in name else steps
+        count = plan.longer * steps if "published" in name else steps
         descend(encoder, name, repeated(x, y, count), 2 * STEP)
         encoders.append(numpy(encoder.last.weight))
         # The leading subspace is invariant under descent: from inside it, the least loss that it has to offer in these axes.
@@ -286,7 +289,7 @@ def signature_run(plan: SubspacePlan, seed: int, device: torch.device, *, orthon
         first = numpy(encoder.last.weight) @ basis.T
         inertia.append(int((np.linalg.eigvalsh(first * spectrum @ first.T) > 0).sum()))
         # Some starts lie near a saddle, where other subspaces are left slowly.
-        train(JEPA(encoder, None, Rates(step=STEP)), repeated(x, y, max(1200, 4 * plan.steps)))
+        train(JEPA(encoder, None, Rates(step=STEP)), repeated(x, y, max(800, 4 * plan.steps)))
         W = numpy(encoder.last.weight)
         angle = [float(subspace_angles(W, basis[basis_rows(positive)]).max()) for positive in range(WIDTH + 1)]
         angles.append(angle.pop(inertia[-1]))

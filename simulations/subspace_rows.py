@@ -10,7 +10,7 @@ LATENT_OBJECTIVES = ("JEPA", "JEPA, both signs", *(name for name in VIEW_LOSSES 
 ANGLE, SAMPLED = 0.05, 0.15
 RISK, PROBE, R2 = 0.01, 0.05, 0.1
 SIZE, ALIVE, EDGE = 0.02, 1e-3, 0.1
-SHARED, ACCURACY, KEPT = 0.8, 0.03, 0.9
+SHARED, ACCURACY, KEPT, LEFT = 0.8, 0.03, 0.9, 0.1
 
 CRITERIA = {
     "angle": f"the largest principal angle to the predicted subspace ≤ {ANGLE:g} rad ({SAMPLED:g} for InfoNCE, whose batch is Gaussian"
@@ -29,6 +29,8 @@ CRITERIA = {
     "shared": f"mean square canonical correlation with spectral contrastive's embedding on held-out digits ≥ {SHARED:g}; error is the"
     " missing part by the allowed one",
     "accuracy": f"accuracy of a linear probe within {ACCURACY:g} of spectral contrastive's; error is the ratio",
+    "features": f"the features below do not collapse: their variance at the end ≥ {LEFT:g} of that at the start (theorems hold them"
+    " frozen); error is the ratio",
     "kept": f"the embedding keeps ≥ {KEPT:g} of Σρ² of the k leading canonical directions of its own features; error is the missing part"
     " by the allowed one",
 }
@@ -188,6 +190,9 @@ def deep_rows(architecture: str, run: dict[str, np.ndarray]) -> list[Row]:
                 criterion=CRITERIA["kept"],
             )
         )
+        left = float(run["features"][index])
+        series = one(1, left, LEFT / max(left, 1e-12))
+        rows.append(row("subspace: features below", place, series, criterion=CRITERIA["features"]))
         if index == reference:
             continue
         shared = float((run["canonical"][index, reference] + run["canonical"][reference, index]) / 2)

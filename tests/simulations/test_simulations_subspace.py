@@ -7,7 +7,14 @@ from sklearn.cross_decomposition import CCA
 
 from jepalign.linear_models import losses
 from jepalign.linear_models.guarantees import subspace_angles
-from jepalign.simulations.deep_subspace import accuracy, canonical, correlations, kept_share, signed_predictor
+from jepalign.simulations.deep_subspace import (
+    accuracy,
+    canonical,
+    correlations,
+    feature_moment,
+    kept_share,
+    signed_predictor,
+)
 from jepalign.simulations.encoders import MLP
 from jepalign.simulations.subspace import (
     DIMENSION,
@@ -127,6 +134,17 @@ def test_a_diverged_encoder_is_kept_as_nan() -> None:
         encoder.last.weight.fill_(np.inf)
     x = torch.as_tensor(np.abs(good))
     assert np.isnan(kept_share(encoder, x, x))
+
+
+def test_features_that_are_silent() -> None:
+    encoder = MLP((3, 4, 2), "relu", seed=0)
+    x = torch.as_tensor(np.random.default_rng(6).normal(size=(50, 3)))
+    with torch.no_grad():
+        encoder.backbone.get_parameter("0.bias")[:3] = torch.tensor([-100.0, 100.0, -100.0]).double()
+        h = encoder.backbone(x).numpy()
+    variance, silent = feature_moment(encoder, x)
+    assert silent == 0.5
+    assert variance == pytest.approx(h.var(axis=0).sum())
 
 
 def test_accuracy_of_separable_classes() -> None:
