@@ -65,6 +65,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.masks:masks",
             "Surviving rank over block length, mask ratio and weight decay, for both conventions of the target",
         ),
+        "world-model": Experiment(
+            "jepalign.simulations.world_model:world_model",
+            "Latent world models of a turning system: surviving planes, rollouts, and what a contrastive twin loses",
+        ),
         "subspace": Experiment(
             "jepalign.simulations.subspace:subspace",
             "What JEPA, spectral contrastive, InfoNCE, Barlow Twins and VICReg encoders learn from the same views",
