@@ -34,7 +34,8 @@ from jepalign.simulations.view_losses import VIEW_LOSSES
 
 RECORDS = 241
 STEP = 0.02
-COARSE = 0.05  # of runs that are long, and of encoders that are not exact anyway
+COARSE = 0.05  # of JEPAs of three layers and more, which are slow, and of encoders that are not exact anyway
+FINE = 0.008  # of deep autoencoders, which are fast
 
 # Closed forms in raw flow time of the loss that is descended; ¼ of the contrastive losses slows them fourfold.
 Closed = Callable[[np.ndarray, Modes, np.ndarray], np.ndarray]
@@ -96,12 +97,19 @@ def moments_of(span: float, step: float) -> np.ndarray:
     return np.linspace(0, int(np.ceil(span / step)), RECORDS).round().astype(int)
 
 
+def step_of(kind: str, depth: int) -> float:
+    """Return the step of a run, whose distance from the flow is of its order."""
+    if depth <= 2:
+        return STEP
+    return COARSE if kind == "JEPA" else FINE
+
+
 def aligned_run(kind: str, depth: int, modes: Modes, layer: float) -> dict[str, np.ndarray]:
     """Train one objective from aligned modes, every layer at ``layer``, and return the arrays of its run."""
     start = np.full(len(modes.cross), layer**depth)
     encoder = aligned_encoder(modes, depth, layer)
     decoder = balanced_predictor(encoder) if kind == "JEPA" else decoding(encoder, modes, layer)
-    step = STEP if depth <= 2 else COARSE
+    step = step_of(kind, depth)
     moments = moments_of(span(kind, depth, modes, start), step)
     time, end = moments * step, rest(kind, depth, modes)
     observed = strengths(descended(kind, encoder, decoder, modes, step, moments), modes)
@@ -145,7 +153,7 @@ def order_run(kind: str, depth: int, modes: Modes, layer: float, seeds: int, see
     """Train deep linear encoders from orthogonal starts; return when modes pass half of their rest, told and seen."""
     start = np.full(len(modes.cross), layer**depth)
     end = rest(kind, depth, modes)
-    step = STEP if depth <= 2 else COARSE
+    step = step_of(kind, depth)
     moments = moments_of(2 * span(kind, depth, modes, start), step)
     clock = deep_jepa_time if kind == "JEPA" else masked_autoencoder_time
     told = clock(end / 2, start, modes.cross, modes.variance, depth=depth)
@@ -156,8 +164,10 @@ def order_run(kind: str, depth: int, modes: Modes, layer: float, seeds: int, see
         if kind == "autoencoder":
             decoder = random_encoder(modes, 1, layer, 100 * seed + 50 + index).last
         path = descended(kind, encoder, decoder, modes, step, moments)
-        half.append(passing(moments * step, strengths(path, modes), end / 2))
-    tau = [kendalltau(told, seen)[0] if np.isfinite(seen).all() else np.nan for seen in half]
+        seen = strengths(path, modes)
+        half.append(passing(moments * step, seen, end / 2) if np.isfinite(seen).all() else np.full(len(end), np.nan))
+    # A mode that is not learnt in the time comes last.
+    tau = [kendalltau(told, np.minimum(seen, 1e300))[0] if not np.isnan(seen).any() else np.nan for seen in half]
     return {"order_half": np.array(half), "order_predicted": told, "order_tau": np.array(tau, dtype=float)}
 
 
