@@ -15,7 +15,7 @@ import torch
 from jepalign.datasets import digits
 from jepalign.measurements import Measurement
 from jepalign.simulations.data import PairedViews, both_orders, digit_views, other_view
-from jepalign.simulations.deep_subspace import accuracy, canonical
+from jepalign.simulations.deep_subspace import accuracy, canonical, lost
 from jepalign.simulations.encoders import DEEP, MLP, digit_encoder
 from jepalign.simulations.objectives import second_moment
 from jepalign.simulations.practice_forces import (
@@ -30,6 +30,7 @@ from jepalign.simulations.practice_forces import (
     look,
     loss_of,
     predictor,
+    sharpness,
 )
 from jepalign.simulations.practice_rows import CRITERIA, entry_rows
 from jepalign.simulations.probe import covariance, effective_rank
@@ -39,12 +40,13 @@ from jepalign.simulations.training import Progress, device_named, within
 
 @dataclass(frozen=True)
 class PracticePlan:
-    """One scale: cases as (entry, activation), steps of a training, records of each, and random partitions that measure the bias."""
+    """One scale: cases as (entry, activation), steps and records of a training, random partitions for the bias, power iterations."""
 
     cases: tuple[tuple[str, str], ...]
     steps: int
     records: int
     partitions: int
+    iterations: int = 4
 
 
 SCALES = {
@@ -54,6 +56,7 @@ SCALES = {
         steps=800,
         records=6,
         partitions=40,
+        iterations=20,
     ),
 }
 STEP, TARGET = 0.15, 0.02  # gradient step, and the share of the newest in the target encoder
@@ -65,6 +68,7 @@ PRACTICES = {
     "mini-batches": Practice("residual"),
     "moving average": Practice("residual", average=AVERAGE),
     "moving average, five times as fast": Practice("residual", average=5 * AVERAGE),
+    "moving average, a fifth of the step": Practice("residual", average=AVERAGE, step=0.2, longer=5),
     "BYOL form": Practice("BYOL", average=AVERAGE),
     "EMA target": Practice("BYOL", average=AVERAGE, target=True),
     "EMA target, four times as long": Practice("BYOL", average=AVERAGE, target=True, longer=4),
@@ -83,16 +87,16 @@ def practice(
     -------
     Measurement
         With A cases, Q practices, R records and k embedding axes: ``entry``, ``architecture`` (A,), ``practice`` (Q,); ``step`` (A, Q, R);
-        ``cosine`` (A, Q, R), between what the training follows on average over all batches and the gradient of U_g on all pairs, over
-        all parameters; ``cosine_predicted``; ``followed`` (A, Q, R), between it and its prediction; ``batch_cosine`` and
-        ``batch_difference`` (A, Q, R), cosine and relative distance between the update on one batch and the gradient of U_g on that
-        batch; ``average_error`` and ``average_predicted`` (A, Q, R), ‖Φ̄ − Φ‖ by ‖Φ‖, NaN where nothing is averaged; ``moment`` (A, Q, R),
-        tr Φ. At the end, on digits held out: ``effective_rank``, ``accuracy`` (A, Q), ``canonical`` (A, Q, Q), mean square canonical
-        correlation. Of the exact training's end: ``held_difference``, ``one_order_difference`` (A,), the force averaged over batches with
-        P held against the gradient of U_g, relatively, from batches in both orders and in one; ``bias``, ``bias_predicted`` (A,) of a
-        batch's own Φ, relative to the gradient, NaN but for spectral contrastive; ``wrong_difference`` (A,), another entry's P;
-        ``alignment_cosine`` (A,) of the gradient with alignment's alone; ``shuffled`` (A,), ``canonical`` of the exact and the explicit
-        training with the digits in another order.
+        ``cosine`` (A, Q, R), between what the training follows on average over all batches and the gradient of U_g on all pairs, over all
+        parameters; ``cosine_predicted``; ``followed`` (A, Q, R), between it and its prediction; ``batch_cosine`` and ``batch_difference``
+        (A, Q, R), cosine and relative distance between the update on one batch and the gradient of U_g on that batch; ``average_error``
+        and ``average_predicted`` (A, Q, R), ‖Φ̄ − Φ‖ by ‖Φ‖, NaN where nothing is averaged; ``moment`` (A, Q, R), tr Φ. At the end, on
+        digits held out: ``effective_rank``, ``accuracy`` (A, Q), ``canonical`` (A, Q, Q), mean square canonical correlation; ``sharpness``
+        (A, Q), h, the step times the largest curvature of U_g, NaN but for residual forces. Of the exact training's end:
+        ``held_difference``, ``one_order_difference`` (A,), the force averaged over batches with P held against the gradient of U_g,
+        relatively, from batches in both orders and in one; ``bias``, ``bias_predicted`` (A,) of a batch's own Φ, relative to the gradient,
+        NaN but for spectral contrastive; ``wrong_difference`` (A,), another entry's P; ``alignment_cosine`` (A,) of the gradient with
+        alignment's alone; ``shuffled`` (A,), ``canonical`` of the exact and the explicit training with the digits in another order.
 
     Raises
     ------
@@ -124,9 +128,11 @@ def practice(
             runs.append(trained(encoder, chosen, name, how, plan, seed))
             with torch.no_grad():
                 ends.append((numpy(encoder(views.x[seen])), numpy(encoder(views.x[new]))))
-                runs[-1]["effective_rank"] = np.array(
-                    effective_rank(covariance(encoder(views.x[new]))) if np.isfinite(ends[-1][1]).all() else np.nan
-                )
+                rank = np.nan if lost(*ends[-1]) else effective_rank(covariance(encoder(views.x[new])))
+                runs[-1]["effective_rank"] = np.array(rank)
+            steep = how.form == "residual" and not lost(*ends[-1])
+            found_sharpness = sharpness(encoder, chosen, name, plan.iterations) if steep else np.nan
+            runs[-1]["sharpness"] = np.array(STEP * how.step * found_sharpness)
             runs[-1]["accuracy"] = np.array(accuracy(*ends[-1], labels[seen], labels[new]))
             if label == "exact":
                 exact = averages(encoder, chosen, name, plan.partitions, seed)
@@ -136,7 +142,7 @@ def practice(
         (first, second), (other, fresh) = ends[:2]
         run["shuffled"] = np.array(canonical(first, second, other, fresh[shuffled]))
         found.append(run)
-        rows += entry_rows(labelled[-1], list(PRACTICES), run)
+        rows += entry_rows(labelled[-1], PRACTICES, run)
     if progress is not None:
         progress(len(plan.cases) * len(PRACTICES), len(plan.cases) * len(PRACTICES), "done")
     arrays = {key: np.array([run[key] for run in found]) for key in found[0]}
@@ -183,7 +189,7 @@ def trained(
         parameters = list(encoder.parameters())
         with torch.no_grad():
             for parameter, part in zip(parameters, force.split([p.numel() for p in parameters]), strict=True):
-                parameter.sub_(STEP * part.view_as(parameter))
+                parameter.sub_(STEP * how.step * part.view_as(parameter))
             if slow is not encoder:
                 for mine, online in zip(slow.parameters(), parameters, strict=True):
                     mine.lerp_(online, TARGET)

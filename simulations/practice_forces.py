@@ -38,6 +38,8 @@ class Practice:
         Share of the newest batch in the moving average of Φ; 1: its own Φ alone.
     temperature : float
         τ; for a predictor P = g(Φ/τ), which is what U_g of z/√τ asks for.
+    step : float
+        Gradient steps, relative to the others'.
     longer : int
         How many times the plan's steps.
     """
@@ -47,6 +49,7 @@ class Practice:
     average: float = 1.0
     target: bool = False
     temperature: float = 1.0
+    step: float = 1.0
     longer: int = 1
 
     @property
@@ -180,6 +183,29 @@ def own_surplus(z: Tensor) -> Tensor:
     pair = (first.square().sum(1) ** 2 + second.square().sum(1) ** 2 + 2 * (first * second).sum(1) ** 2) / 4
     pairs = len(first)
     return (pair.mean() - second_moment(z).square().sum()) * (pairs - BATCH) / (BATCH * (pairs - 1)) / 4
+
+
+def sharpness(encoder: MLP, views: PairedViews, name: str, iterations: int) -> float:
+    """Return the largest curvature of U_g on all pairs, from below, by power iteration.
+
+    With h the step times a mode's curvature, its distance δ from rest and the moving average's, u, make a step
+    u ← (1 − a)u + ahδ, δ ← δ − u: of determinant 1 − a whatever h, hence stable for h < 4/a − 2, but ringing for all h > a/4 or so
+    (exactly, (1 − √(1−a))²/a), with 2/a steps to damp it, where Φ of the batch itself damps by 1 − h a step.
+    """
+    whole = both_orders(views.x, views.y)[0]
+    z = encoder(whole)
+    parameters = list(encoder.parameters())
+    parts = torch.autograd.grad(explicit(name, z, other_view(z), 1.0), parameters, create_graph=True)
+    gradient = torch.cat([part.flatten() for part in parts])
+    vector = torch.randn(len(gradient), generator=torch.Generator().manual_seed(0), dtype=z.dtype).to(z.device)
+    for _ in range(iterations):
+        vector = flat(gradient @ (vector / vector.norm()), encoder, retain=True)
+    return vector.norm().item()
+
+
+def ringing(share: float) -> float:
+    """Return the h above which a mode rings with a moving average of this share (:func:`sharpness`)."""
+    return (1 - (1 - share) ** 0.5) ** 2 / share
 
 
 def averages(encoder: MLP, views: PairedViews, name: str, partitions: int, seed: int) -> dict[str, np.ndarray]:

@@ -1,7 +1,10 @@
 """Criteria and rows of the dictionary in practice, fixed before the run."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from jepalign.simulations.practice_forces import Practice, ringing
 from jepalign.simulations.results import REFUSAL, REFUSED, Row, Series, row
 from jepalign.simulations.subspace_rows import one, refused
 
@@ -18,6 +21,8 @@ CRITERIA = {
     " relatively; error is the ratio",
     "cosine": f"cosine between the mean update over all batches and the gradient of U_g on all pairs within {COSINE:g} of the predicted in"
     " all records: 1 for the residual force and InfoNCE, for BYOL's that of the explicit gradient times P; error is the ratio",
+    "ringing": "the moving average follows Φ as the prediction supposes: h, the step times the largest curvature of U_g at the end, below"
+    " (1 − √(1−a))²/a, where a linear mode with a share a of the newest begins to ring; error is the ratio",
     "corrected": f"the same within {COSINE:g} of what is predicted from the lagged Φ and the target as measured, from the bias of batches'"
     " own Φ, or from all pairs as InfoNCE's negatives; error is the ratio",
     "rank": f"effective rank on held-out digits within {RANK:g} of the explicit training's, relatively; error is the ratio",
@@ -27,11 +32,11 @@ CRITERIA = {
 }
 
 
-def entry_rows(labels: tuple[str, str], names: list[str], run: dict[str, np.ndarray]) -> list[Row]:
+def entry_rows(labels: tuple[str, str], practices: Mapping[str, Practice], run: dict[str, np.ndarray]) -> list[Row]:
     """Return the rows of one entry of the dictionary on one architecture."""
     entry, architecture = labels
     rows: list[Row] = []
-    for index, name in enumerate(names):
+    for index, (name, how) in enumerate(practices.items()):
         if name == "explicit":
             continue
         place = f"{architecture}, {entry}, {name}"
@@ -56,6 +61,10 @@ def entry_rows(labels: tuple[str, str], names: list[str], run: dict[str, np.ndar
             )
             series = one(expected, seen, abs(expected / seen - 1) / LAGGING)
             rows.append(row("practice: error of the moving average", place, series, criterion=CRITERIA["average"]))
+        if how.form == "residual" and how.lag > 0:
+            least, seen = ringing(how.average), float(run["sharpness"][index])
+            series = one(least, seen, seen / least)
+            rows.append(row("practice: moving average follows", place, series, criterion=CRITERIA["ringing"]))
         rows += end_rows(place, run, index)
     return rows + identity_rows(f"{architecture}, {entry}", run)
 

@@ -21,7 +21,9 @@ from jepalign.simulations.practice_forces import (
     look,
     own_surplus,
     predictor,
+    ringing,
     sampled_infonce,
+    sharpness,
 )
 from jepalign.simulations.practice_rows import entry_rows
 
@@ -79,6 +81,26 @@ def test_lag_and_cosine() -> None:
     assert 999 - average == pytest.approx(19)
 
 
+def test_where_a_moving_average_rings() -> None:
+    for share in (0.05, 0.25):
+        for h in (0.9 * ringing(share), 1.1 * ringing(share)):
+            step = np.array([[1 - share * h, share - 1], [share * h, 1 - share]])
+            values = np.linalg.eigvals(step)
+            assert np.iscomplexobj(values) is (h > ringing(share))
+            assert np.prod(values) == pytest.approx(1 - share)
+
+
+def test_sharpness_of_one_linear_mode() -> None:
+    # U = ¼σ²w⁴ − ½λw² of one linear mode, whose curvature is 3σ²w² − λ.
+    x = torch.tensor([[1.0], [-1.0]] * BATCH).double()
+    encoder = MLP((1, 1), "linear", seed=0)
+    with torch.no_grad():
+        encoder.last.weight.fill_(1.3)
+    assert sharpness(encoder, PairedViews(x, 0.5 * x), "spectral-contrastive", 3) == pytest.approx(
+        3 * 0.625**2 * 1.69 - 0.5
+    )
+
+
 def tiny() -> tuple[MLP, PairedViews]:
     views = digit_views(device=CPU, seed=0)
     return digit_encoder(DEEP, "tanh", views, 0), PairedViews(views.x[: 2 * BATCH], views.y[: 2 * BATCH])
@@ -127,5 +149,5 @@ def test_quick_run() -> None:
     # A run that is lost fails its rows.
     run = {key: values[0] for key, values in found.arrays.items() if key not in ("practice", "entry", "architecture")}
     run["cosine"] = run["cosine"] + np.nan
-    lost = [row for row in entry_rows(("e", "a"), names, run) if "direction" in row["experiment"]]
+    lost = [row for row in entry_rows(("e", "a"), PRACTICES, run) if "direction" in row["experiment"]]
     assert {row["verdict"] for row in lost if "control" not in row["experiment"]} == {"fails"}
