@@ -88,15 +88,16 @@ def practice(
     Measurement
         With A cases, Q practices, R records and k embedding axes: ``entry``, ``architecture`` (A,), ``practice`` (Q,); ``step`` (A, Q, R);
         ``cosine`` (A, Q, R), between what the training follows on average over all batches and the gradient of U_g on all pairs, over all
-        parameters; ``cosine_predicted``; ``followed`` (A, Q, R), between it and its prediction; ``batch_cosine`` and ``batch_difference``
-        (A, Q, R), cosine and relative distance between the update on one batch and the gradient of U_g on that batch; ``average_error``
-        and ``average_predicted`` (A, Q, R), ‖Φ̄ − Φ‖ by ‖Φ‖, NaN where nothing is averaged; ``moment`` (A, Q, R), tr Φ. At the end, on
-        digits held out: ``effective_rank``, ``accuracy`` (A, Q), ``canonical`` (A, Q, Q), mean square canonical correlation; ``sharpness``
-        (A, Q), h, the step times the largest curvature of U_g, NaN but for residual forces. Of the exact training's end:
-        ``held_difference``, ``one_order_difference`` (A,), the force averaged over batches with P held against the gradient of U_g,
-        relatively, from batches in both orders and in one; ``bias``, ``bias_predicted`` (A,) of a batch's own Φ, relative to the gradient,
-        NaN but for spectral contrastive; ``wrong_difference`` (A,), another entry's P; ``alignment_cosine`` (A,) of the gradient with
-        alignment's alone; ``shuffled`` (A,), ``canonical`` of the exact and the explicit training with the digits in another order.
+        parameters; ``cosine_predicted``, and ``cosine_corrected`` by what :func:`jepalign.simulations.practice_forces.look` measures, NaN
+        without a correction; ``followed`` (A, Q, R), between it and its prediction; ``batch_cosine`` and ``batch_difference`` (A, Q, R),
+        cosine and relative distance between the update on one batch and the gradient of U_g on that batch; ``average_error`` and
+        ``average_predicted`` (A, Q, R), ‖Φ̄ − Φ‖ by ‖Φ‖, NaN where nothing is averaged; ``moment`` (A, Q, R), tr Φ. At the end, on digits
+        held out: ``effective_rank``, ``accuracy`` (A, Q), ``canonical`` (A, Q, Q), mean square canonical correlation; ``sharpness`` (A,
+        Q), h, the step times the largest curvature of U_g, NaN but for residual forces. Of the exact training's end: ``held_difference``,
+        ``one_order_difference`` (A,), the force averaged over batches with P held against the gradient of U_g, relatively, from batches in
+        both orders and in one; ``bias``, ``bias_predicted`` (A,) of a batch's own Φ, relative to the gradient, NaN but for spectral
+        contrastive; ``wrong_difference`` (A,), another entry's P; ``alignment_cosine`` (A,) of the gradient with alignment's alone;
+        ``shuffled`` (A,), ``canonical`` of the exact and the explicit training with the digits in another order.
 
     Raises
     ------
