@@ -14,11 +14,20 @@ from jepalign.linear_models.modal import (
 )
 from jepalign.linear_models.trajectories.blocks import blockwise
 from jepalign.linear_models.trajectories.decayed import decayed
-from jepalign.linear_models.trajectories.lambert import ratio, root_of_twice, share
+from jepalign.linear_models.trajectories.lambert import ARRIVED, ratio, root_of_twice, share
 
 Array = NDArray[np.float64]
 
 _HUGE = 1e290  # a time λ²t/σ beyond which only 1/t is left of a mode that dies
+
+
+def _clock(times: Array, rate: Array, start: Array) -> tuple[Array, NDArray[np.bool_] | None]:
+    """Return rate · t in the shape of the result, and where it is 0: nothing has moved there."""
+    if rate.size == start.size:
+        clock = rate * times
+    else:  # modes that differ by their start alone
+        clock = np.multiply(rate, times, out=np.empty(np.broadcast(rate, times, start).shape))
+    return clock, None if clock.all() else clock == 0
 
 
 def _above(clock: Array, equilibrium: Array, start: Array) -> Array:
@@ -30,16 +39,17 @@ def _above(clock: Array, equilibrium: Array, start: Array) -> Array:
 
 def _below(clock: Array, equilibrium: Array, start: Array) -> Array:
     """Return w for v < 1, on either side of 0: −ln(1−v) − v = z²/2 grows by T. ``clock`` is used up."""
-    z, size = clock, np.abs(start)
-    if size.min(initial=1) > 1e-140 and size.max(initial=1) < 1e140:
-        z += start * start / 2
-        z *= 2
+    z, least, greatest = clock, start.min(initial=1), start.max(initial=-1)
+    z *= 2
+    if least > -1e140 and greatest < 1e140 and np.abs(start).min(initial=1) > 1e-140:
+        z += start * start
         np.sqrt(z, out=z)
     else:
-        z *= 2
         np.hypot(start, np.sqrt(z, out=z), out=z)
-    np.copysign(z, start, out=z)
-    np.minimum(z, 64.0, out=z)  # v = 1 long before
+    if least < 0:
+        z *= np.copysign(1.0, start)
+    if greatest > 0:
+        np.minimum(z, ARRIVED, out=z)
     weight = ratio(z)
     weight *= z
     return np.divide(equilibrium, weight, out=weight)
@@ -50,30 +60,19 @@ def _neutral(times: Array, weight: Array, repulsion: Array) -> Array:
     return weight / np.hypot(1, weight * repulsion * np.sqrt(times))
 
 
-def _mode(
-    times: Array, weight: Array, equilibrium: Array, rate: Array, start: Array, side: Array, repulsion: Array
-) -> tuple[Array]:
-    given = times, weight, equilibrium, rate, start, side, repulsion
-    clock = np.empty(np.broadcast_shapes(*(value.shape for value in given)))
-    np.multiply(rate, times, out=clock)
-    slowest, latest = float(rate.min()) * float(times.min()), float(rate.max()) * float(times.max())
-    dying = (clock > _HUGE) & (start < 0) & (side == -1) if latest > _HUGE else None
-    still = (times == 0) | (weight == 0) if not (times.all() and weight.all()) else None
-    if slowest == 0 and not clock.all():
-        still = (clock == 0) & (rate != 0) | (times == 0) | (weight == 0)
-    alike = side.min() == side.max()
-    if alike and side.flat[0] == 1:
-        result = _above(clock, equilibrium, start)
-    elif alike and side.flat[0] == -1:
-        result = _below(clock, equilibrium, start)
-    else:
-        weight, times, equilibrium, rate, start, side, repulsion, clock = np.broadcast_arrays(
-            weight, times, equilibrium, rate, start, side, repulsion, clock
-        )
-        result = np.empty(clock.shape)
-        select(side == 1, _above, result, clock, equilibrium, start)
-        select(side == -1, _below, result, clock, equilibrium, start)
-        select(side == 0, _neutral, result, times, weight, repulsion)
+def _rising(times: Array, weight: Array, equilibrium: Array, rate: Array, start: Array) -> tuple[Array]:
+    clock, still = _clock(times, rate, start)
+    result = _above(clock, equilibrium, start)
+    if still is not None:
+        np.copyto(result, weight, where=still)
+    return (result,)
+
+
+def _falling(times: Array, weight: Array, equilibrium: Array, rate: Array, start: Array) -> tuple[Array]:
+    clock, still = _clock(times, rate, start)
+    late = float(rate.max()) * float(times.max()) > _HUGE
+    dying = (clock > _HUGE) & (start < 0) if late else None
+    result = _below(clock, equilibrium, start)
     if dying is not None:
         np.copyto(result, -(equilibrium / rate) / times, where=dying)
     if still is not None:
@@ -81,24 +80,45 @@ def _mode(
     return (result,)
 
 
+def _mixed(
+    times: Array, weight: Array, equilibrium: Array, rate: Array, start: Array, side: Array, repulsion: Array
+) -> tuple[Array]:
+    given = times, weight, equilibrium, rate, start
+    for kind, alike in ((1, _rising), (-1, _falling)):
+        if side.size and (side == kind).all() and weight.all():
+            return alike(*given)
+    times, weight, equilibrium, rate, start, side, repulsion = np.broadcast_arrays(*given, side, repulsion)
+    clock, result = rate * times, np.empty(times.shape)
+    dying = (clock > _HUGE) & (start < 0) & (side == -1)
+    still = (clock == 0) & (rate != 0) | (times == 0) | (weight == 0)
+    select(side == 1, _above, result, clock, equilibrium, start)
+    select(side == -1, _below, result, clock, equilibrium, start)
+    select(side == 0, _neutral, result, times, weight, repulsion)
+    np.copyto(result, -(equilibrium / rate) / times, where=dying)
+    np.copyto(result, weight, where=still)
+    return (result,)
+
+
 def undecayed(times: Array, weight: Array, cross: Array, variance: Array, predictor_rate: Array) -> Array:
     """Return w(t) of the balanced mode without weight decay, for checked arguments that broadcast."""
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # what overflows or underflows in a branch not taken is overwritten
         speed = np.sqrt(predictor_rate)
-        equilibrium = cross / variance / speed
+        strength = cross / variance
+        equilibrium = strength / speed
+        excess = np.asarray((equilibrium - weight) / weight)  # v − 1
+        rate = np.asarray(strength * cross)
+        if excess.size and excess.min() > 0 and (weight.item() if weight.size == 1 else weight.all()):
+            start = np.asarray(np.log(excess))
+            start += excess
+            return blockwise(_rising, 1, times, weight, equilibrium, rate, start)[0]
         v = equilibrium / weight
         above = (v > 1) & (cross != 0) & (weight != 0)
-        excess = (equilibrium - weight) / weight
-        if above.all():
-            side, start = np.ones_like(v), excess + np.log(excess)
-        else:
-            v = np.where(weight == 0, 0.5, v)
-            side = np.where(cross == 0, 0.0, np.where(above, 1.0, -1.0)) + 0 * weight
-            excess = np.where(above, excess, 1.0)
-            start = np.where(above, excess + np.log(excess), root_of_twice(np.where(above | (v > 1), 0.5, v)))
-        rate = cross / variance * cross
+        v = np.where(weight == 0, 0.5, v)
+        side = np.where(cross == 0, 0.0, np.where(above, 1.0, -1.0)) + 0 * weight
+        excess = np.where(above, excess, 1.0)
+        start = np.where(above, excess + np.log(excess), root_of_twice(np.where(above | (v > 1), 0.5, v)))
         repulsion = speed * np.sqrt(2 * variance)
-    return blockwise(_mode, 1, times, weight, equilibrium, rate, start, side, repulsion)[0]
+        return blockwise(_mixed, 1, times, weight, equilibrium, rate, start, side, repulsion)[0]
 
 
 def balanced_jepa(
@@ -141,14 +161,15 @@ def balanced_jepa(
     -----
     The flow is that of Tian, Chen & Ganguli 2021; its solution by the Wright function and both real branches of Lambert's W
     (η = 0), and by two logarithms (η > 0), is ours. A start at an equilibrium, as the given numbers have it exactly, stays.
-    Cost: a table look-up and one or two elementary functions an element for η = 0, a few steps of Newton's or Halley's method
-    for η > 0.
+    Cost: a table look-up and a square root at most an element for η = 0, a few steps of Halley's method for η > 0.
     """
     t, w, a, s = moments(times), weights("weight", weight), cross_covariances(cross), variances(variance)
     rate, decay = rates("predictor_rate", predictor_rate, zero=False), rates("weight_decay", weight_decay, zero=True)
     common_shape(times=t, weight=w, cross=a, variance=s, predictor_rate=rate, weight_decay=decay)
+    if decay.ndim == 0 and not decay.item():
+        return undecayed(t, w, a, s, rate)
     if not decay.any():
-        return undecayed(t, w, a, s, rate + decay)
+        return undecayed(t, w, a, s, rate + decay)  # the shape of decay belongs to the result's
     if decay.all():
         return decayed(t, w, a, s, rate, decay)
     with_decay = decayed(t, w, a, s, rate, np.where(decay == 0, 1.0, decay))

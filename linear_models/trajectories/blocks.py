@@ -13,6 +13,7 @@ from jepalign.linear_models.modal import elementwise
 Array = NDArray[np.float64]
 
 BLOCK = 32768  # elements: half a dozen such vectors fit the second-level cache, and calls cost little beside them
+LITTLE = 4096  # elements that a fresh array holds without page faults
 SHORTEST = 48  # a shorter last axis costs more in NumPy's outer loop than copying every argument does
 STEPS = 40  # of an iteration at most; all converge in fewer than ten
 _KEPT = threading.local()
@@ -24,6 +25,8 @@ def vectors(shape: tuple[int, ...], count: int) -> tuple[NDArray[np.int64], list
     They are for one function to work in, and nothing returned may share them: the next caller gets them again.
     """
     size = math.prod(shape)
+    if size <= LITTLE:
+        return np.empty(shape, dtype=np.int64), list(np.empty((count, *shape)))
     if size > BLOCK:
         return np.empty(shape, dtype=np.int64), [np.empty(shape) for _ in range(count)]
     if not hasattr(_KEPT, "memory"):
@@ -58,21 +61,24 @@ def blockwise(formula: Callable[..., tuple[Array, ...]], count: int, *given: Arr
     """Return ``count`` arrays that ``formula`` makes of the broadcast arguments.
 
     As ``elementwise``, but ``formula`` gets arrays that still have to be broadcast: what depends on the mode alone is
-    computed once a mode. It must not change them.
+    computed once a mode. It must not change them. Floating-point warnings are the caller's to turn off.
     """
-    shape = np.broadcast_shapes(*(value.shape for value in given))
+    shape = np.broadcast(*given).shape
+    size = math.prod(shape)
+    if 0 < size <= BLOCK and {value.size for value in given} <= {1, size}:  # nothing has to be broadcast
+        found = formula(*[value.reshape(-1) for value in given])
+        return tuple([value.reshape(shape) for value in found])
     if not shape or not all(shape) or (len(shape) > 1 and shape[-1] < SHORTEST):
         return elementwise(formula, count, *given)
     folded = tuple(_folded(value, len(shape)) for value in given)
     results = tuple(np.empty(shape) for _ in range(count))
-    with np.errstate(all="ignore"):  # what overflows or underflows in a branch not taken is overwritten
-        for block in _slices(shape):
-            parts = (
-                value[tuple(slice(None) if size == 1 else part for size, part in zip(value.shape, block, strict=True))]
-                for value in folded
-            )
-            for target, value in zip(results, formula(*parts), strict=True):
-                target[block] = value
+    for block in _slices(shape):
+        parts = (
+            value[tuple(slice(None) if size == 1 else part for size, part in zip(value.shape, block, strict=True))]
+            for value in folded
+        )
+        for target, value in zip(results, formula(*parts), strict=True):
+            target[block] = value
     return results
 
 

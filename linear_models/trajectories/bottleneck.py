@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepalign.linear_models.modal import select
+from jepalign.linear_models.trajectories.blocks import refined
 from jepalign.linear_models.trajectories.wright import wright
 
 Array = NDArray[np.float64]
@@ -16,6 +17,7 @@ Array = NDArray[np.float64]
 _SERIES = 29  # terms, for Y up to a quarter
 _SMALL = 0.2  # √(2J) up to which Y is below a quarter
 _STEPS = 40
+_FAR = 2.0  # from this Y on the bottleneck lies behind
 
 
 def _root_ratio(y: Array, cosine: Array) -> Array:
@@ -137,20 +139,98 @@ def _long(
     return log
 
 
-def through(times: Array, rate: Array, cosine: Array, sine: Array, start: Array, scale: Array) -> Array:
-    """Return ``scale``/Y(t), where Y starts at ``start`` and ``rate`` is η."""
-    clock = np.minimum(rate * times, 1e20)
-    versine = np.where(cosine > 0, sine * sine / (1 + np.abs(cosine)), 1 - cosine)
+def _away(clock: Array, start: Array, cosine: Array, sine: Array, versine: Array) -> Array:
+    """Return ln(Y/Y₀) for Y₀ from 2 on, by Halley's method: beyond the bottleneck time is nearly ln Y."""
+    first = 1 / start
+    cotangent = cosine / sine
+    begin = _quadratic(first, versine)
+    passed = clock + (np.log(begin) / 2 - cotangent * np.arctan2(sine * first, 1 - cosine * first))
+    log = clock * begin  # time as it passes at the start, or in the end
+    if (cosine > 0).all():
+        np.maximum(log, passed, out=log)
+    else:
+        log = np.where(cosine > 0, np.maximum(log, passed), np.maximum(np.minimum(log, passed), clock))
+    return refined(_further, log, clock, first, cosine, versine, sine, cotangent, begin)
+
+
+def _further(
+    log: Array, clock: Array, first: Array, cosine: Array, versine: Array, sine: Array, cotangent: Array, begin: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Take a step of Halley's method for J(Y) − J(Y₀) = ``clock`` in ln(Y/Y₀), in 1/Y ≤ 1/Y₀ ≤ ½."""
+    now = np.exp(-log)
+    now *= first
+    angle = now + first
+    angle *= versine
+    angle += (1 - now) * (1 - first)
+    passed = first - now
+    passed *= sine
+    passed /= angle
+    passed = np.arctan(passed, out=passed)
+    passed *= cotangent
+    quadratic = 1 - now
+    quadratic *= quadratic
+    quadratic += (2 * versine) * now
+    residual = np.log(quadratic / begin)
+    residual *= 0.5
+    residual += passed
+    residual += log
+    residual -= clock
+    bend = now - cosine
+    bend *= now
+    bend *= residual
+    np.subtract(1, bend, out=bend)
+    residual *= quadratic
+    residual /= bend
+    log = log - residual
+    np.abs(residual, out=residual)
+    return log, residual > 1e-6
+
+
+def _around(
+    clock: Array, start: Array, risen: Array, cosine: Array, sine: Array, versine: Array, scale: Array
+) -> Array:
+    """Return ``scale``/Y before Y = 2; ``risen`` is √(2J(Y₀))."""
+    z = np.hypot(risen, np.sqrt(2 * clock))
     from_nought = start < 0.5
-    near = np.minimum(start, 0.25)
-    first = _time(np.log(np.maximum(start, 0.25)), versine, sine, cosine / sine)
-    z = np.hypot(np.where(start < 0.25, near * _root_ratio(near, cosine), np.sqrt(2 * first)), np.sqrt(2 * clock))
     short = from_nought & (z < _SMALL)
-    y = np.ones_like(times)
-    log = np.zeros_like(times)
+    y, log = np.ones_like(z), np.zeros_like(z)
     select(short, _short, y, z, cosine)
-    total = z * z / 2
-    select(~short, _long, log, clock, total, start, cosine, sine, versine, from_nought)
-    half = np.exp(-log / 2)
-    reference = np.where(short, y, np.where(from_nought, 1.0, start))
-    return scale / reference * half * half
+    select(~short, _long, log, clock, z * z / 2, start, cosine, sine, versine, from_nought)
+    return _divided(scale, np.where(short, y, np.where(from_nought, 1.0, start)), log)
+
+
+def _divided(scale: Array, reference: Array, log: Array) -> Array:
+    """Return ``scale``/(reference · e^log), where the exponential may overflow; ``log`` is used up."""
+    log *= -0.5
+    half = np.exp(log, out=log)
+    result = scale / reference * half
+    result *= half
+    return result
+
+
+def through(times: Array, rate: Array, cosine: Array, sine: Array, start: Array, scale: Array) -> Array:
+    """Return ``scale``/Y(t), where Y starts at ``start`` and ``rate`` is η; the arguments may still have to be broadcast."""
+    clock = rate * times
+    np.minimum(clock, 1e20, out=clock)
+    versine = np.where(cosine > 0, sine * sine / (1 + np.abs(cosine)), 1 - cosine)
+    if (start >= _FAR).all():
+        return _divided(scale, start, _away(clock, start, cosine, sine, versine))
+    cotangent, before = cosine / sine, np.minimum(start, 0.25)
+    first = _time(np.log(np.maximum(start, 0.25)), versine, sine, cotangent)
+    risen = np.where(start < 0.25, before * _root_ratio(before, cosine), np.sqrt(2 * first))  # √(2J(Y₀))
+    middle = np.minimum(np.maximum(start, 0.5), _FAR)
+    wait = np.where(
+        start < 0.5,
+        _time(np.full_like(start, np.log(_FAR)), versine, sine, cotangent) - risen * risen / 2,
+        _time_between(middle, np.log(_FAR / middle), versine, sine, cotangent),
+    )  # until Y = 2
+    wait = np.where(start < _FAR, wait, 0.0)
+    waits = clock < wait
+    if waits.all():
+        result = np.empty(waits.shape)
+    else:
+        reference = np.maximum(start, _FAR)
+        left = np.maximum(clock - wait, 0.0)
+        result = _divided(scale, reference, _away(left, reference, cosine, sine, versine))
+    select(waits, _around, result, clock, start, risen, cosine, sine, versine, scale)
+    return result

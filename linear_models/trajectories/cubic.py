@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from jepalign.linear_models.modal import select
 from jepalign.linear_models.trajectories.blocks import refined
-from jepalign.linear_models.trajectories.lambert import quadratic_remainder, ratio
+from jepalign.linear_models.trajectories.lambert import quadratic_remainder
 from jepalign.linear_models.trajectories.wright import wright
 
 Array = NDArray[np.float64]
+
+_SMALL = 0.5  # energies below which E(h) would cancel
+_TINY = 1e-290
 
 
 def _slope(x: Array) -> Array:
@@ -26,7 +29,12 @@ def _slope(x: Array) -> Array:
 def _arc(a: Array, s: Array) -> Array:
     """Return h = (1 − e^{−as})/a."""
     x = a * s
-    fine = x > 1e-290
+    if x.size and x.min() > _TINY:
+        np.negative(x, out=x)
+        np.expm1(x, out=x)
+        x /= -a
+        return x
+    fine = x > _TINY
     safe = np.where(fine, x, 1.0)
     return s * np.where(fine, -np.expm1(-safe) / safe, 1.0)
 
@@ -42,21 +50,82 @@ def _height(a: Array, b: Array, h: Array, s: Array) -> Array:
 
 def _risen(times: Array, rate: Array, a: Array, b: Array, start: Array) -> Array:
     """Return s = −ln(1−ah)/a, where 0 < ah < 1 and E(h) = ½start² + rate · t."""
-    clock = np.minimum(rate * times, 1e300)
-    z = np.hypot(start, np.sqrt(2 * clock))
-    energy = z * z / 2
-    # Between the solutions for b = 0 and b = 1.
-    capped = np.minimum(z, 64.0)
-    least, most = energy + capped * ratio(capped), z * ratio(-z)
-    return refined(_rise, least + b * (most - least), z, a, b)
+    clock = rate * times
+    np.minimum(clock, 1e300, out=clock)
+    if start.size and start.min() > 1e-140:
+        clock += start * start / 2
+        z = np.sqrt(2 * clock)
+    else:
+        z = np.hypot(start, np.sqrt(2 * clock))
+        clock = z * z / 2
+    small = clock < _SMALL
+    if not small.any():
+        return _high(z, clock, a, b)
+    if small.all():
+        return _low(z, a, b)
+    s = _high(z, clock, a, b)
+    s[small] = _low(z[small], *(np.broadcast_to(value, z.shape)[small] for value in (a, b)))
+    return s
+
+
+def _high(z: Array, energy: Array, a: Array, b: Array) -> Array:
+    """Return s for energies ½z² from ½ on: two steps of Halley's method on s − ln(1+bh)/b, from a guess right to 2%."""
+    s = energy * ((1 + b) / 3)
+    s += z
+    fine = bool(min(a.min(initial=1), b.min(initial=1)) > _TINY)
+    for step in range(3):
+        lost = a * s
+        if fine:
+            np.negative(lost, out=lost)
+            np.expm1(lost, out=lost)  # −ah
+            h = lost * (-1 / a)
+        else:
+            h = _arc(a, s)
+            lost = -a * h
+        x = b * h
+        logarithm = np.log1p(x) if fine else h * _slope(x)
+        if fine:
+            logarithm *= 1 / b
+        if not step:
+            s = np.add(energy, logarithm, out=logarithm)
+            continue
+        residual = s - energy
+        residual -= logarithm
+        lost += 1
+        lost *= residual
+        lost /= h
+        lost /= h
+        lost *= -0.5
+        lost += 1
+        x += 1
+        residual *= x
+        residual /= h
+        residual /= lost
+        s -= residual
+    return s
+
+
+def _low(z: Array, a: Array, b: Array) -> Array:
+    """Return s for energies ½z² up to ½, from its series in z."""
+    s = z * ((a - b) / 270)
+    s += (1 - a * b) / 36
+    s *= z
+    s += (1 + b) / 6
+    s *= z
+    s += 1
+    s *= z
+    return refined(_rise, s, z, a, b)
 
 
 def _rise(s: Array, z: Array, a: Array, b: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Take a step of Halley's method for √(2E) = z."""
     h = _arc(a, s)
-    root = h * _height(a, b, h, s)
-    step = (z - root) * root * (1 + b * h) / h
-    s = np.maximum(s + step, s / 8)
-    return s, np.abs(step) > 1e-9 * s
+    height = _height(a, b, h, s)
+    root = h * height
+    short = z - root
+    bend = ((1 - a * h) * height * height - 1) / root
+    step = short * height * (1 + b * h) / (1 + short * bend / 2)
+    return s + step, np.abs(step) > 1e-6 * s
 
 
 def _grown(times: Array, rate: Array, a: Array, b: Array, h0: Array, base: Array) -> Array:
@@ -156,9 +225,19 @@ def prepared(a: Array, b: Array, h0: Array, base: Array) -> tuple[Array, Array]:
 def outer(
     times: Array, rate: Array, a: Array, b: Array, start: Array, h0: Array, base: Array, s0: Array
 ) -> tuple[Array, Array, Array]:
-    """Return h, √base or 1, and √((1−ah)/base) or √(1−ah): the last two square and multiply to 1−ah without underflow."""
+    """Return h, √base or 1, and √((1−ah)/base) or √(1−ah): the last two square and multiply to 1−ah without underflow.
+
+    The arguments may still have to be broadcast.
+    """
     late = a * s0 > 1
-    s, delta = np.ones_like(times), np.zeros_like(times)
+    if not late.any():
+        s = _risen(times, rate, a, b, start)
+        h = _arc(a, s)
+        s *= a
+        s *= -0.5
+        return h, np.ones(late.shape), np.exp(s, out=s)
+    times, rate, a, b, start, h0, base, s0, late = np.broadcast_arrays(times, rate, a, b, start, h0, base, s0, late)
+    s, delta = np.ones(times.shape), np.zeros(times.shape)
     select(~late, _risen, s, times, rate, a, b, start)
     select(late, _grown, delta, times, rate, a, b, h0, base)
     h = np.where(late, h0 + base * _arc(a, delta), _arc(a, s))

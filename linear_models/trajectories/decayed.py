@@ -4,13 +4,14 @@ Let p₋ < p₊ be the rests beside 0: r = p/p₊ follows the flow with three re
 unit of time 1/(σp₊²); at the threshold ν = 0. Beyond it 0 is the only rest, see `bottleneck`.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jepalign.linear_models.exact import difference_of_products, distances
-from jepalign.linear_models.modal import masked, select
+from jepalign.linear_models.modal import select
 from jepalign.linear_models.trajectories.blocks import blockwise
 from jepalign.linear_models.trajectories.bottleneck import through
 from jepalign.linear_models.trajectories.cubic import inner, outer, prepared
@@ -41,25 +42,46 @@ def _inside(
     return now
 
 
+def _outside(
+    above: bool, times: Array, rate: Array, a: Array, b: Array, start: Array, h0: Array, base: Array, s0: Array,
+    foot: Array, scale: Array,
+) -> Array:  # fmt: skip
+    """Return w for a start above all rests, or below them."""
+    h, base, half = outer(times, rate, a, b, start, h0, base, s0)
+    if above:
+        np.divide(scale, h, out=h)
+        h += foot
+        return h
+    np.divide(half, h, out=h)
+    h *= -scale * base
+    h *= half
+    return h
+
+
 def _mode(
     times: Array, weight: Array, kind: Array, rate: Array, a: Array, b: Array,
     start: Array, h0: Array, base: Array, s0: Array, foot: Array, scale: Array,
 ) -> tuple[Array]:  # fmt: skip
     given = times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale
-    result = np.empty(np.broadcast_shapes(*(value.shape for value in given)))
-    one = kind.flat[0] if kind.min() == kind.max() else _STILL
-    if one in (_BETWEEN, _DYING):
-        result = _inside(one == _BETWEEN, times, rate, a, b, start, foot, scale)
+    alike = bool(kind.min() == kind.max())
+    if not alike:  # modes of several kinds are told apart element by element
+        times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale = given = np.broadcast_arrays(*given)
+    inner_given = times, rate, a, b, start, foot, scale
+    outer_given = times, rate, a, b, start, h0, base, s0, foot, scale
+    formulas: dict[float, tuple[Callable[..., Array], tuple[Array, ...]]] = {
+        _ABOVE: (partial(_outside, True), outer_given),
+        _BELOW_NOUGHT: (partial(_outside, False), outer_given),
+        _BETWEEN: (partial(_inside, True), inner_given),
+        _DYING: (partial(_inside, False), inner_given),
+        _BEYOND: (through, (times, rate, a, b, start, scale)),
+    }
+    if alike and (one := float(kind.flat[0])) in formulas:
+        formula, chosen = formulas[one]
+        result = formula(*chosen)
     else:
-        times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale = np.broadcast_arrays(*given)
-    outside = (kind == _ABOVE) | (kind == _BELOW_NOUGHT)
-    if outside.any():
-        h, base, half = masked(outside, outer, 3, times, rate, a, b, start, h0, base, s0)
-        result = np.where(kind == _ABOVE, foot + scale / h, -scale * base * half / h * half)
-    if one == _STILL:
-        for where in (_BETWEEN, _DYING):
-            select(kind == where, partial(_inside, where == _BETWEEN), result, times, rate, a, b, start, foot, scale)
-    select(kind == _BEYOND, through, result, times, rate, a, b, start, scale)
+        result = np.empty(np.broadcast_shapes(*(value.shape for value in given)))
+        for which, (formula, chosen) in formulas.items():
+            select(kind == which, formula, result, *chosen)
     np.copyto(result, weight, where=(times == 0) | (kind == _STILL))
     ended = times == np.inf
     if ended.any():
@@ -111,7 +133,7 @@ def decayed(times: Array, weight: Array, cross: Array, variance: Array, predicto
         start = np.where(beyond, natural / (speed * np.abs(weight)), start)
         scale = np.where(beyond, np.sign(weight) * natural / speed, scale)
         neutral = cross == 0
-    result = blockwise(_mode, 1, times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale)[0]
+        result = blockwise(_mode, 1, times, weight, kind, rate, a, b, start, h0, base, s0, foot, scale)[0]
     if neutral.any():
         damped = logistic_square(times, weight, -decay, np.sqrt(predictor_rate * variance))
         result = np.where(neutral, damped, result)

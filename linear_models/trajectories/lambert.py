@@ -16,7 +16,8 @@ from jepalign.linear_models.trajectories.wright import wright
 
 Array = NDArray[np.float64]
 
-_LOW, _HIGH, _PER_UNIT, _TERMS = -13, 9, 256, 5
+ARRIVED = 16.0  # from z = 9 on v = 1 to rounding, and v/z times this power of two is exactly 1
+_LOW, _HIGH, _PER_UNIT, _TERMS = -32, int(ARRIVED), 256, 5
 _FIRST, _LAST, _STEP = -38, 64, 1 / 256  # the table of `share`
 _SHIFT = 1.5 * 2.0**52  # a number plus this has its nearest integer in its last bits
 _BITS = int(np.float64(_SHIFT).view(np.int64))
@@ -99,6 +100,13 @@ def _table() -> Array:
     return np.ascontiguousarray(g / float(_PER_UNIT) ** np.arange(_TERMS)[:, None])
 
 
+def _within(x: Array, lowest: float, highest: float, first: float, last: float) -> Array:
+    """Return the numbers held between two others, given their extremes; np.clip takes five times as long."""
+    if lowest < first:
+        x = np.maximum(x, first)
+    return np.minimum(x, last) if highest > last else x
+
+
 def _nearest(x: Array, per_unit: float, first: int, rows: int) -> tuple[NDArray[np.int64], Array, list[Array]]:
     """Return the places of the nodes nearest to x in a table from ``first`` on, the distances in steps, and other vectors."""
     index, (distance, node, *others) = vectors(x.shape, rows + 2)
@@ -112,8 +120,8 @@ def _nearest(x: Array, per_unit: float, first: int, rows: int) -> tuple[NDArray[
 
 def ratio(z: Array) -> Array:
     """Return v(z)/z for any z, also ±∞ (where it is 0 and −∞)."""
-    lowest, highest = z.min(initial=0), z.max(initial=0)
-    inside = z if lowest >= _LOW and highest <= _HIGH else np.clip(z, _LOW, _HIGH)
+    lowest, highest = (z.min(), z.max()) if z.size else (0, 0)
+    inside = _within(z, lowest, highest, _LOW, _HIGH)
     index, place, (term,) = _nearest(inside, _PER_UNIT, _LOW, 0)
     g = _table()
     found = g[_TERMS - 1].take(index, mode="clip")
@@ -122,7 +130,7 @@ def ratio(z: Array) -> Array:
         found += g[n].take(index, out=term, mode="clip")
     if highest > _HIGH:
         high = z > _HIGH
-        found[high] = 1 / z[high]  # 1 − v is below e^−41
+        found[high] = 1 / z[high]
     if lowest < _LOW:
         low = z < _LOW
         found[low] = _far(z[low])
@@ -130,13 +138,12 @@ def ratio(z: Array) -> Array:
 
 
 def _far(z: Array) -> Array:
-    """Return v/z for z < −13 by u = 1−v, u − ln u = x = 1 + z²/2: asymptotic series, then a step of Newton's method."""
+    """Return v/z for z < −32 by u = 1−v, u − ln u = x = 1 + z²/2: asymptotic series, then a step of Newton's method."""
     bounded = np.maximum(z, -1e150)
     x = 1 + bounded * bounded / 2
     log = np.log(x)
     u = x + log + log / x * (1 + (2 - log) / (2 * x))
-    for _ in range(2):
-        u = u - ((u - x) - np.log(u)) / (1 - 1 / u)
+    u = u - ((u - x) - np.log(u)) / (1 - 1 / u)
     return np.where(z < -1e150, -z / 2, (1 - u) / bounded)
 
 
@@ -149,45 +156,40 @@ def _shares() -> Array:
 def share(x: Array) -> Array:
     """Return q = 1/(1 + ω(x)) for the Wright function ω + ln ω = x: the falling solution of dq/dx = −q²(1−q).
 
-    From the nearest node, whose distance is −τ: four terms of its Taylor series in s = qτ.
+    From the nearest node, d before it: 1/q, whose derivative is 1−q, by four terms of its Taylor series in d.
     """
-    lowest, highest = x.min(initial=0), x.max(initial=0)
+    lowest, highest = (x.min(), x.max()) if x.size else (0, 0)
     if lowest > _LAST:
         return _far_share(x)
-    inside = x if lowest >= _FIRST and highest <= _LAST else np.clip(x, _FIRST, _LAST)
+    # Before the first node q is 1 to rounding, and its polynomial too, however far away.
+    inside = _within(x, lowest, highest, -1e9, _LAST)
     index, s, (q, term) = _nearest(inside, 1 / _STEP, _FIRST, 1)
     _shares().take(index, out=q, mode="clip")
-    s *= -_STEP
+    s *= _STEP
     s *= q
-    # 1 + s(1 − 3q/2 + s(1 − 10q/3 + 5q²/2 + s(1 − 65q/12 + 35q²/4 − 35q³/8)))
-    series = q * (-35 / 8)
-    series += 35 / 4
-    series *= q
-    series -= 65 / 12
-    series *= q
-    series += 1
-    series *= s
-    np.multiply(q, 2.5, out=term)
-    term -= 10 / 3
-    term *= q
-    term += 1
-    series += term
-    series *= s
-    np.multiply(q, -1.5, out=term)
-    term += 1
-    series += term
-    series *= s
-    series += 1
-    # q + sq(1−q) times it
-    series *= s
+    # With s = qd: 1/q becomes 1/q · (1 + s(1−q)(1 + sq(1/2 − s((1/3 − q/2) − s(1/4 − 5q/6 + 5q²/8)))))
+    found = q * (5 / 8)
+    found -= 5 / 6
+    found *= q
+    found += 1 / 4
+    found *= s
+    np.multiply(q, 0.5, out=term)
+    found += term
+    found -= 1 / 3
+    found *= s
+    found += 0.5
+    found *= s
+    found *= q
+    found += 1
+    found *= s
     np.subtract(1, q, out=term)
-    term *= q
-    series *= term
-    series += q
+    found *= term
+    found += 1
+    np.divide(q, found, out=found)
     if highest > _LAST:
         far = x > _LAST
-        series[far] = _far_share(x[far])
-    return series
+        found[far] = _far_share(x[far])
+    return found
 
 
 def _far_share(x: Array) -> Array:

@@ -108,6 +108,28 @@ def test_it_broadcasts_and_a_loop_agrees() -> None:
     assert np.array_equal(balanced_jepa(times, 0.0, 1.0, 1.0), np.zeros(301))
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.01, 2.0])
+@pytest.mark.parametrize("name", ["weight", "cross", "variance", "predictor_rate"])
+@pytest.mark.parametrize("values", [[0.1, 0.2, 0.3], [2.0, 3.0, 4.0], [0.1, 1.0, 4.0]], ids=["low", "high", "around"])
+def test_any_one_argument_may_tell_modes_apart(name: str, values: list[float], decay: float) -> None:
+    given: dict[str, Any] = {
+        "weight": 0.7,
+        "cross": 0.9,
+        "variance": 0.8,
+        "predictor_rate": 1.1,
+        name: np.array(values),
+    }
+    times = np.linspace(0, 30, 100)
+    for sign in (1.0, -1.0):
+        given["weight"] = sign * given["weight"]
+        for clock in (times, times[7:8], times[7]):
+            shaped = {key: np.reshape(value, (-1, 1)) if key == name else value for key, value in given.items()}
+            path = balanced_jepa(clock, **shaped, weight_decay=decay)
+            for row, value in zip(path, values, strict=True):
+                one = {**given, name: sign * value if name == "weight" else value}
+                assert np.allclose(row, balanced_jepa(clock, **one, weight_decay=decay), rtol=1e-14, atol=0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

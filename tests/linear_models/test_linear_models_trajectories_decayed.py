@@ -81,6 +81,23 @@ def test_at_the_threshold(start: float, t: float) -> None:
                 assert abs(mp.mpf(found) / exact - 1) < TOLERANCE * cond
 
 
+# From above, from within and from beyond 0; dying, and past the threshold from either side of the bottleneck and within it.
+PATHS = [(3.0, 0.01), (1.3, 0.01), (0.3, 0.01), (-0.1, 0.01), (-30.0, 0.01), (0.004, 0.01), (0.1, 0.6), (0.5, 0.6),
+         (3.0, 0.6), (-0.2, 0.6), (0.9, 0.3), (1e-3, 0.3), (20.0, 0.26)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("start", "decay"), PATHS)
+def test_a_path_is_right_at_early_and_late_times_alike(start: float, decay: float) -> None:
+    times = np.concatenate([[0.0], np.logspace(-7, 2.5, 190)])
+    cross = np.array([[1.0], [0.97]])
+    path = balanced_jepa(times, start, cross, 1.0, weight_decay=decay)
+    for row, mode in zip(path, cross[:, 0], strict=True):
+        alone = [float(balanced_jepa(t, start, mode, 1.0, weight_decay=decay)) for t in times]
+        assert np.allclose(row, alone, rtol=1e-14, atol=0)
+    for t, found in zip(times[5::11], path[0, 5::11], strict=True):
+        assert error_per_condition(float(found), oracle, float(t), start, 1.0, 1.0, 1.0, decay) < TOLERANCE
+
+
 def test_starts_at_an_equilibrium_stay_and_their_neighbours_take_sides() -> None:
     # λ = 3, σ = 1, η = 2: 0, 1 (unstable) and 2, all of them exact; α = 4 halves them.
     times = np.array([0.0, 1e-300, 1.0, 100.0, 1e300, np.inf])
