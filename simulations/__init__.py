@@ -61,6 +61,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.escape:escape",
             "The time to leave a near-collapsed start: a JEPA's ~1/ε from balance, a contrastive loss's ~log 1/ε",
         ),
+        "hybrid": Experiment(
+            "jepalign.simulations.hybrid:hybrid",
+            "Which weight of an explicit uniformity repels collapse and rescues a mode, and where published weights stand",
+        ),
         "masks": Experiment(
             "jepalign.simulations.masks:masks",
             "Surviving rank over block length, mask ratio and weight decay, for both conventions of the target",
