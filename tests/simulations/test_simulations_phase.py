@@ -13,6 +13,7 @@ from jepalign.simulations.encoders import MLP, digit_encoder, linear_predictor
 from jepalign.simulations.ensembles import Members
 from jepalign.simulations.last_layer import LastLayer, last_layer
 from jepalign.simulations.phase import EMA, Layers, aligned, balanced, frozen, phase
+from jepalign.simulations.phase_rows import auroc, differences, exceptions, trivial_scores
 from jepalign.simulations.training import JEPA, Rates, train
 
 
@@ -95,6 +96,42 @@ def test_aligned_modes_end_at_the_equilibria_of_the_theory_for_every_ema_rate() 
         members = Members(seed=[0] * 4, step=0.2, weight_decay=decay, predictor_rate=2.0, ema_rate=beta)
         found = frozen(start, members, 20000).moments()[:, 0]
         assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_a_frozen_training_that_diverges_is_repeated_with_shorter_steps() -> None:
+    *_, layer = measured_layer()
+    once = frozen(stacked(layer), one_member(14.0, beta=0.05), 40, halvings=0)
+    assert torch.equal(once.weight, stacked(layer).weight)  # lost at its only step, and kept as it was
+    again = frozen(stacked(layer), one_member(14.0, beta=0.05), 40, halvings=6)
+    assert torch.isfinite(again.weight).all()
+    assert not torch.equal(again.weight, once.weight)
+    # A member that is stable is not touched by its neighbour's halvings.
+    both = Layers(*(torch.cat((part, part)) for part in vars(stacked(layer)).values()))
+    members = Members(seed=[0, 0], step=[0.1, 14.0], weight_decay=0.02, predictor_rate=2.0, ema_rate=[0.5, 0.05])
+    alone = frozen(stacked(layer), one_member(0.1), 40)
+    assert torch.allclose(frozen(both, members, 40).weight[0], alone.weight[0], atol=1e-12)
+
+
+def test_scores() -> None:
+    survived = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert auroc(survived, np.array([[3.0, 2.0, -1.0], [2.0, -2.0, -3.0]])) == 1.0
+    assert auroc(survived, -survived) == 0.0
+    assert auroc(survived, np.zeros((2, 3))) == 0.5
+    assert auroc(np.ones((2, 3)), survived) == 0.5  # one class alone
+    # One of the nine pairs of a survivor and a dead dimension is in the wrong order.
+    assert auroc(survived, np.array([[3.0, 0.5, -1.0], [2.0, 1.0, -3.0]])) == pytest.approx(8 / 9)
+    lost = np.array([[1.0, np.nan, 0.0], [1.0, 0.0, 0.0]])
+    assert auroc(lost, np.array([[1.0, -9.0, 0.0], [1.0, 0.0, np.nan]])) == 1.0
+    scores = trivial_scores(survived, np.array([0.1, 0.4]))
+    assert scores["−index"] == pytest.approx(8.5 / 9)  # one of nine pairs is a tie
+    assert scores["both, fitted"] == 1.0
+    score = np.array([[1.0, 0.2, 0.6], [-1.0, -1.0, 0.0]])
+    assert exceptions(survived, score, 0.5) == (0.5, 0.5)
+    assert exceptions(survived, 0 * score, 0.5) == (0.0, 0.0)
+
+
+def test_differences_between_ema_rates_of_a_setting() -> None:
+    assert differences(np.array([[5.0, 3.0, 1.0], [2.0, 2.0, 2.0]])).tolist() == [2.0, 4.0, 2.0, 0.0, 0.0, 0.0]
 
 
 def test_quick_run() -> None:
