@@ -61,6 +61,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.escape:escape",
             "The time to leave a near-collapsed start: a JEPA's ~1/ε from balance, a contrastive loss's ~log 1/ε",
         ),
+        "phase": Experiment(
+            "jepalign.simulations.phase:phase",
+            "Which embedding dimensions survive over weight decay, predictor rate and EMA rate, told ahead of time",
+        ),
         "hybrid": Experiment(
             "jepalign.simulations.hybrid:hybrid",
             "Which weight of an explicit uniformity repels collapse and rescues a mode, and where published weights stand",
