@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jepalign.errors import InputError
+
+if TYPE_CHECKING:
+    from jepalign.measurements import Measurement
 
 app = typer.Typer(
     name="jepalign",
@@ -260,7 +263,7 @@ def simulate(
     chosen = list(names or EXPERIMENTS)
     for name in chosen:
         find(name)
-    found: list[measurements.Measurement] = []
+    found: list[Measurement] = []
     if summary:
         found = [measurements.load(name, out if (out / f"{name}.npz").exists() else None) for name in chosen]
     elif seeds > 1 or jobs > 1 or scheduler is not None:
@@ -285,6 +288,7 @@ def simulate(
             _wrote(measurements.save(measured, directory))
     rows = [row for measured in found for row in measured.rows]
     _print_rows(rows, to_stderr=json_file == "-")
+    _print_tallies(found, to_stderr=json_file == "-")
     if json_file is not None:
         _emit_json({"rows": rows}, json_file)
     raise typer.Exit(1 if strict and any(row["verdict"] != "holds" for row in rows) else 0)
@@ -300,10 +304,24 @@ def _print_rows(rows: Sequence[dict[str, Any]], *, to_stderr: bool) -> None:
     for row in rows:
         cells = [f"{row[c]:.6g}" if isinstance(row[c], float) else str(row[c]) for c in columns]
         table.add_row(*cells)
+    _console(stderr=to_stderr).print(table)
+
+
+def _print_tallies(found: Sequence["Measurement"], *, to_stderr: bool) -> None:
+    """Print how many criteria of each experiment hold, with where and when it was measured, and of all."""
+    from rich.table import Table
+
+    table = Table("experiment", "hold", "of", "device", "date", "commit", box=None, pad_edge=False, header_style="bold")
+    tallies = [(each, sum(row["verdict"] == "holds" for row in each.rows)) for each in found]
+    for each, held in tallies:
+        origin = each.provenance
+        commit = str(origin["commit"])[:10] + (", changed" if origin["dirty"] else "")
+        table.add_row(each.name, str(held), str(len(each.rows)), str(origin["device"]), str(origin["date"]), commit)
     console = _console(stderr=to_stderr)
+    console.print()
     console.print(table)
-    held = sum(row["verdict"] == "holds" for row in rows)
-    console.print(f"{held} of {len(rows)} criteria hold", highlight=False)
+    total, count = sum(held for _, held in tallies), sum(len(each.rows) for each in found)
+    console.print(f"{total} of {count} criteria hold", highlight=False)
 
 
 @app.command()
