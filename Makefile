@@ -51,10 +51,11 @@ $(VENV)/.bench: $(VENV)/.test
 	$(PIP) install -q -c constraints.txt -e '.[torch,test,bench]'
 	@touch $@
 
-bench: $(VENV)/.bench  ## build/bench: seconds, and ratios of closed forms to integrators (minutes, an idle machine)
+bench: $(VENV)/.bench  ## build/bench: seconds, ratios of closed forms to integrators, of ensembles to loops (minutes, an idle machine)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python -m pytest benchmarks/test_closed_forms.py -p no:xdist --benchmark-only
 	$(BIN)/python benchmarks/solvers.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ensembles.py
 
 torture: $(VENV)/.test  ## build/bench/torture.md: every trajectory against fifty digits over the whole range (minutes)
 	$(BIN)/python benchmarks/torture.py
