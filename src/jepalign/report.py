@@ -287,7 +287,8 @@ def report_document(reports: Sequence[Report], drawn: dict[str, doc.Picture], fo
         doc.Heading(1, "Limits", "limits"),
         doc.Paragraph(
             "The dictionary is an identity between forces at one batch; what mini-batches, moving averages of the covariance and a"
-            " lagging target leave of it is measured ([#tab-deep], *practice*) and not proved. The statements about modes assume that encoder, predictor and"
+            " lagging target leave of it is measured ([#tab-deep], *practice*) and not proved. The"
+            " statements about modes assume that encoder, predictor and"
             " covariances share their eigenvectors. Everything marked as ours is new as far as we know; prior statements that we"
             " missed will be credited."
         ),

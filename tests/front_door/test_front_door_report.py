@@ -110,6 +110,14 @@ def test_every_result_and_every_figure_is_on_the_page(page: Page) -> None:
     assert set(targets) <= set(page.ids)
 
 
+def test_a_run_that_was_lost_at_once_is_in_the_table() -> None:
+    lost = {"error": None, "verdict": "fails", "criterion": "c", "architecture": "relu (diverged)"}
+    row = report._group_row("x: y", [lost])  # pyright: ignore[reportPrivateUsage]
+    assert row[-2:] == ("0/1", "diverged")
+    some = report._group_row("x: y", [lost, lost | {"error": 0.5, "verdict": "holds"}])  # pyright: ignore[reportPrivateUsage]
+    assert some[-2:] == ("1/2", "0.5")
+
+
 def test_pictures_say_what_they_show(page: Page) -> None:
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == 3
