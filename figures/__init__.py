@@ -21,6 +21,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "dictionary": "jepalign.figures.dictionary:Dictionary",
         "map": "jepalign.figures.implicit_uniformity:Map",
         "power": "jepalign.figures.implicit_power:Power",
+        "escape": "jepalign.figures.escape:Escape",
     }
 )
 """Every figure by name, in the order of the story, as "module:class"."""

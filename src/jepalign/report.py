@@ -278,6 +278,12 @@ def report_document(reports: Sequence[Report], drawn: dict[str, doc.Picture], fo
             r" ([#thm-power-identity-any-predictor], [#fig-power])."
         ),
         drawn["power"],
+        doc.Paragraph(
+            r"What is weaker shows where a network starts near collapse. Negatives push with a force in proportion to the weight, a"
+            r" balanced predictor with one in proportion to its square: the one leaves in logarithmic time, the other takes as long as"
+            r" the start is small ([#thm-escape-time], [#fig-escape])."
+        ),
+        drawn["escape"],
         *digits_blocks(found),
         *deep_blocks(),
         doc.Heading(1, "What was verified", "verified"),

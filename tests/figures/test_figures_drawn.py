@@ -212,7 +212,8 @@ def test_the_pdf_and_the_png_record_how_they_were_made(name: str, exported: Path
     made = json.loads(str(information["/Keywords"]))
     assert made["command"] == f"jepalign figures {name} --venue icml --out DIR"
     assert {"jepalign", "python", "matplotlib", "numpy"} <= set(made["versions"])
-    assert set(made["inputs"]) == ({"power.npz", "power.json"} if name == "power" else set())
+    measured = name in ("power", "escape")
+    assert set(made["inputs"]) == ({f"{name}.npz", f"{name}.json"} if measured else set())
     assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in made["inputs"].values())
     png = (exported / f"{name}.png").read_bytes()
     assert json.dumps(made, sort_keys=True).encode() in png

@@ -12,6 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 from jepalign import report
+from jepalign.figures import FIGURES
 from jepalign.linear_models import DICTIONARY
 from jepalign.theory.catalogue import NAMES, find
 
@@ -71,7 +72,7 @@ def page(folder: Path) -> Page:
 def test_everything_is_written(folder: Path) -> None:
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     figures = {
-        f"figures/{name}.{kind}" for name in ("dictionary", "map", "power") for kind in ("pdf", "png", "csv", "tex")
+        f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "csv", "tex")
     }
     assert names == {"index.html", "derivations.pdf", "derivations.tex"} | figures
 
@@ -100,7 +101,7 @@ def test_the_page_loads_nothing_by_style(folder: Path) -> None:
 def test_every_result_and_every_figure_is_on_the_page(page: Page) -> None:
     for name in NAMES:
         assert f"thm-{name}" in page.ids
-    for name in ("dictionary", "map", "power"):
+    for name in FIGURES:
         assert f"fig-{name}" in page.ids
     assert len(page.ids) == len(set(page.ids))
     targets = [
@@ -120,7 +121,7 @@ def test_a_run_that_was_lost_at_once_is_in_the_table() -> None:
 
 def test_pictures_say_what_they_show(page: Page) -> None:
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 3
+    assert len(pictures) == len(FIGURES)
     assert all(len(attributes.get("alt") or "") > 60 for attributes in pictures)
 
 
