@@ -4,6 +4,7 @@ From the λ and σ of the features and from W, P, V, measured at initialisation,
 end is predicted by the static threshold λ² > 4ησ and by integrating the last layer's flow on the features as they are. Both
 are put beside scores that know no theory. Dimensions are matched by order: the i-th largest η_c = λ²/(4σ) of the
 features and the i-th largest eigenvalue of the embedding's second moment, now, predicted, and at the end.
+Every training is repeated with steps half as long: what β moves at one step and not at the other, no flow could tell.
 """
 
 import math
@@ -15,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from jepalign.linear_models.collapse import critical_weight_decay
 from jepalign.measurements import Measurement
 from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import LINEAR, MLP, digit_encoder
 from jepalign.simulations.ensembles import Members, Snapshot, train_ensemble
+from jepalign.simulations.phase_layers import TINY, Layers, aligned, balanced, frozen, members_at, shorter
 from jepalign.simulations.phase_rows import CRITERIA, phase_rows
-from jepalign.simulations.results import Row, check_scale, measured, numpy, stated
-from jepalign.simulations.training import LOST, Progress, device_named
+from jepalign.simulations.results import Row, check_scale, measured, stated
+from jepalign.simulations.training import Progress, device_named
 
 Mlp = tuple[tuple[int, ...], str]
 SHALLOW = (64, 64, 16)
@@ -35,11 +36,6 @@ MEASURED = (0, 2, 4)
 # A dimension survives if its eigenvalue ends above this share of the largest at the start. Alive, it is σp²/α or more than a
 # third of that share for every α and σ here; dead, e^{−2ηT} and lower.
 ALIVE = 1e-3
-TINY = 1e-30
-# Near η_c a mode lingers where its equilibria vanished, the longer the slower β; single modes are integrated until they left.
-MODE_STEPS = 20000
-# Moments of features below this are rounding: their λ is taken as 0.
-NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,8 @@ class PhasePlan:
         Of length ε.
     rest : int
         Steps after which whole last layers on frozen features are taken to be at rest.
+    linger : int
+        The same of single modes: near η_c one lingers where its equilibria vanished, the longer the slower β.
     weakest : int
         η is log-uniform between 0.3 times η_c of that mode of the features at initialisation and the largest; below,
         nothing would die in the time there is.
@@ -68,105 +66,22 @@ class PhasePlan:
     samples: int
     steps: int
     rest: int
+    linger: int
     weakest: int
 
 
 SCALES = {
-    "quick": PhasePlan(((SHALLOW, "tanh"),), settings=6, samples=64, steps=500, rest=1500, weakest=8),
+    "quick": PhasePlan(((SHALLOW, "tanh"),), settings=6, samples=64, steps=500, rest=1500, linger=5000, weakest=8),
     "paper": PhasePlan(
         ((LINEAR, "linear"), (SHALLOW, "tanh"), (SHALLOW, "relu")),
         settings=16,
         samples=128,
         steps=2500,
         rest=4000,
+        linger=20000,
         weakest=12,
     ),
 }
-
-
-@dataclass(frozen=True)
-class Layers:
-    """The last layers of M networks: second moments of the features, Σ and Σ_yx (M, h, h), and W, P, V."""
-
-    context: Tensor
-    cross: Tensor
-    weight: Tensor
-    predictor: Tensor
-    target: Tensor
-
-    def critical(self) -> np.ndarray:
-        """Return η_c = λ²/(4σ), (M, h), descending, read as :meth:`jepalign.simulations.last_layer.LastLayer.spectrum` does."""
-        values, vectors = torch.linalg.eigh((self.cross + self.cross.mT) / 2)
-        variance = torch.einsum("mji,mjk,mki->mi", vectors, self.context, vectors).clamp(min=NOTHING)
-        values = torch.where(values.abs() > NOTHING, values, torch.zeros_like(values))
-        return -np.sort(-critical_weight_decay(numpy(values), numpy(variance)), axis=1)
-
-    def moments(self) -> np.ndarray:
-        """Return the eigenvalues of the embedding's second moment WΣWᵀ, (M, k), descending."""
-        values = torch.linalg.eigvalsh(self.weight @ self.context @ self.weight.mT)
-        return numpy(values.flip(1).clamp(min=TINY))
-
-
-def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -> Layers:
-    """Train last layers by ``steps`` steps of descent on features that stay: the Euler steps of what ``LastLayer`` integrates.
-
-    A member that diverges, as trainings whose features give way do not, is integrated anew with steps half as long, up
-    to ``halvings`` times.
-    """
-
-    def column(values: np.ndarray) -> Tensor:
-        return torch.tensor(values, dtype=layers.weight.dtype, device=layers.weight.device)[:, None, None]
-
-    step, alpha, eta, beta = (
-        column(members.array(name)) for name in ("step", "predictor_rate", "weight_decay", "ema_rate")
-    )
-    found = [part.clone() for part in (layers.weight, layers.predictor, layers.target)]
-    left = torch.arange(len(members), device=layers.weight.device)
-    for halving in range(halvings + 1):
-        weight, predictor, target = (part[left] for part in (layers.weight, layers.predictor, layers.target))
-        context, cross, rate = layers.context[left], layers.cross[left], alpha[left]
-        length = step[left] / 2**halving
-        kept, follow = 1 - length * eta[left], length * beta[left]
-        for _ in range(steps * 2**halving):
-            error = predictor @ weight @ context - target @ cross  # E (PWh − Vh⁺)hᵀ
-            weight, predictor = (
-                kept * weight - length * predictor.mT @ error,
-                kept * predictor - length * rate * error @ weight.mT,
-            )
-            target = target + follow * (weight - target)
-        parts = (weight, predictor, target)
-        fine = torch.stack([part.flatten(1).abs().amax(1) <= LOST for part in parts]).all(0)
-        for mine, part in zip(found, parts, strict=True):
-            # What diverges at the shortest step as well is kept as it was.
-            mine[left[fine]] = part[fine]
-        left = left[~fine]
-        if len(left) == 0:
-            break
-    return Layers(layers.context, layers.cross, found[0], found[1], found[2])
-
-
-def balanced(layers: Layers, members: Members) -> Layers:
-    """Return the same last layers with V = W and the balanced predictor P = √α(WWᵀ)^{1/2}."""
-    values, vectors = torch.linalg.eigh(layers.weight @ layers.weight.mT)
-    root = vectors @ torch.diag_embed(values.clamp(min=0).sqrt()) @ vectors.mT
-    alpha = torch.tensor(members.array("predictor_rate")).to(root)[:, None, None]
-    return Layers(layers.context, layers.cross, layers.weight, alpha.sqrt() * root, layers.weight)
-
-
-def aligned(layers: Layers, members: Members) -> Layers:
-    """Return the k strongest modes as 4.4 covers them, last layers of width 1, M·k of them: λ, σ as they are, balanced, V = W.
-
-    w is the root mean square of the singular values of W.
-    """
-    values, axes = torch.linalg.eigh((layers.cross + layers.cross.mT) / 2)
-    variance = torch.einsum("mji,mjk,mki->mi", axes, layers.context, axes)
-    width = layers.weight.shape[1]
-    order = (values.square() / variance).argsort(dim=1, descending=True)[:, :width]
-    cross, context = (torch.take_along_dim(part, order, 1) for part in (values, variance))
-    size = layers.weight.square().sum((1, 2)).div(width).sqrt()[:, None].expand_as(cross)
-    alpha = torch.tensor(members.array("predictor_rate")).to(size)[:, None]
-    parts = (context, cross, size, alpha.sqrt() * size * cross.sign(), size)
-    return Layers(*(part.reshape(-1, 1, 1) for part in parts))
 
 
 def random_members(critical: np.ndarray, plan: PhasePlan, seed: int) -> Members:
@@ -218,17 +133,20 @@ def phase(*, device: str = "cpu", scale: str = "quick", seed: int = 0, progress:
     Returns
     -------
     Measurement
-        With Q architectures, M members (settings by β, β fastest), records at R fractions of the training and k dimensions:
-        ``architecture`` (Q,), ``fraction`` (R,), ``measured``, the three fractions at which is predicted;
+        With Q architectures, M members (settings by β, β fastest), records at R fractions of the training and k
+        dimensions: ``architecture`` (Q,), ``fraction`` (R,), ``measured``, the three fractions at which is predicted;
         ``weight_decay``, ``predictor_rate``, ``ema_rate``, ``diverged`` (Q, M); ``moment``, eigenvalues of the
         embedding's second moment, and ``critical``, η_c of the features' k strongest modes (Q, M, R, k); ``survived``
         (Q, M, k). By measured fraction, scores positive where survival is predicted (Q, M, 3, k): ``threshold``,
         log₁₀(η_c/η), ``forecast``, log₁₀(s/cut) of the flow on the features frozen there, and ``extrapolation``, that
         of each eigenvalue's logarithm, NaN at the start. On the features of the start, the rank that survives from a
-        balanced W, ``rank_balanced``, of aligned modes, ``rank_aligned``, and of these with V = 0, ``rank_unled``
-        (Q, M). ``rank`` and ``rank_threshold_end``, the surviving rank and the threshold's with λ and σ of the end
-        (Q, M). AUROCs: ``auroc`` (Q, 2, 3) of threshold and forecast, ``auroc_extrapolation`` (Q, 2), ``trivial``
-        (Q, 3) of −log η, −index, and the logistic regression on both fitted to these outcomes. NaN after a divergence.
+        balanced W, ``rank_balanced``, of aligned modes, ``rank_aligned``, and of these with V = 0, ``rank_unled`` (Q,
+        M), and ``rank_aligned_half`` with steps half as long; ``stiffness``, ε times the largest curvature of the
+        aligned modes, above 2 where they are beyond a flow (Q, M). ``rank`` and ``rank_threshold_end``, the surviving
+        rank and the threshold's with λ and σ of the end (Q, M); of trainings with steps half as long ``rank_half``,
+        by the flow from half of it ``rank_half_forecast``, and by the threshold at its end ``rank_half_threshold``
+        (Q, M). AUROCs: ``auroc`` (Q, 2, 3) of threshold and forecast, ``auroc_extrapolation`` (Q, 2), ``trivial`` (Q,
+        3) of −log η, −index, and the logistic regression on both fitted to these outcomes. NaN after a divergence.
 
     Raises
     ------
@@ -276,31 +194,35 @@ def phase_run(
     members = random_members(start.critical()[0], plan, seed)
     moments = [round(fraction * plan.steps) for fraction in RECORDS]
 
-    def batches(_seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((x, y) for _ in range(plan.steps))
+    def trained_at(own: Members, steps: int, record_steps: list[int], before: int) -> tuple[np.ndarray, list[Layers]]:
+        def batches(_seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+            return ((x, y) for _ in range(steps))
 
-    trained = train_ensemble(
-        members,
-        lambda own: digit_encoder(*encoder, views, own),
-        batches,
-        steps=plan.steps,
-        record=recorder(x, y),
-        record_steps=moments,
-        dtype=torch.float32,
-        device=where,
-        progress=progress,
-    )
-    fine = trained.steps == plan.steps
+        trained = train_ensemble(
+            own,
+            lambda drawn: digit_encoder(*encoder, views, drawn),
+            batches,
+            steps=steps,
+            record=recorder(x, y),
+            record_steps=record_steps,
+            dtype=torch.float32,
+            device=where,
+            progress=lambda made, _of, message: progress(before + made, 3 * plan.steps, message),
+        )
+        fine = trained.steps == steps
+        found = trained.records.items()
+        return fine, [
+            Layers(**{name: torch.as_tensor(values[fine, i]).to(where) for name, values in found})
+            for i in range(len(record_steps))
+        ]
+
+    fine, layers = trained_at(members, plan.steps, moments, 0)
     kept = members_at(members, fine)
     width, count = first.last.out_features, len(members)
-    layers = [
-        Layers(**{name: torch.as_tensor(values[fine, i]).to(where) for name, values in trained.records.items()})
-        for i in range(len(RECORDS))
-    ]
 
-    def spread(values: np.ndarray) -> np.ndarray:
+    def spread(values: np.ndarray, told: np.ndarray = fine) -> np.ndarray:
         full = np.full((count, *values.shape[1:]), np.nan)
-        full[fine] = values
+        full[told] = values
         return full
 
     moment = np.stack([part.moments() for part in layers], 1)
@@ -319,8 +241,8 @@ def phase_run(
     start, modes = aligned(layers[0], kept), members_at(kept, np.repeat(np.arange(fine.sum()), width))
     unled = Layers(start.context, start.cross, start.weight, start.predictor, 0 * start.target)
 
-    def mode_rank(part: Layers) -> np.ndarray:
-        ends = frozen(part, modes, MODE_STEPS).moments().reshape(-1, width)
+    def mode_rank(part: Layers, times: int = 1) -> np.ndarray:
+        ends = frozen(part, shorter(modes, times), times * plan.linger).moments().reshape(-1, width)
         return (ends > threshold).sum(1).astype(float)
 
     arrays = {
@@ -331,6 +253,8 @@ def phase_run(
         "forecast": np.log10(forecast / cut),
         "extrapolation": np.log10(extrapolation / cut),
         "rank_aligned": mode_rank(start),
+        "rank_aligned_half": mode_rank(start, 2),
+        "stiffness": STEP * start.curvature(modes).reshape(-1, width).max(1),
         "rank_balanced": (frozen(balanced(layers[0], kept), kept, plan.rest).moments() > threshold)
         .sum(1)
         .astype(float),
@@ -339,10 +263,13 @@ def phase_run(
     run = {name: spread(values) for name, values in arrays.items()}
     run |= {name: members.array(name) for name in ("weight_decay", "predictor_rate", "ema_rate")}
     run["diverged"] = (~fine).astype(int)
+    half, parts = trained_at(shorter(members, 2), 2 * plan.steps, [0, plan.steps, 2 * plan.steps], plan.steps)
+    left = ALIVE * parts[0].moments()[:, :1]
+    ahead_half = frozen(parts[1], shorter(members_at(members, half), 2), plan.steps)
+    for name, values in (
+        ("rank_half", parts[2].moments() > left),
+        ("rank_half_forecast", ahead_half.moments() > left),
+        ("rank_half_threshold", parts[2].critical()[:, :width] > members.array("weight_decay")[half, None]),
+    ):
+        run[name] = spread(values.sum(1).astype(float), half)
     return first.architecture, run
-
-
-def members_at(members: Members, chosen: np.ndarray) -> Members:
-    """Return the members chosen by a mask."""
-    names = ("seed", "step", "weight_decay", "predictor_rate", "ema_rate")
-    return Members(**{name: members.array(name)[chosen] for name in names})

@@ -154,6 +154,9 @@ def ema_rows(name: str, run: dict[str, np.ndarray]) -> list[Row]:
     series = one(0.0, float(frozen.mean()), float((frozen > 0).sum()))
     label = "phase: EMA rate on frozen features, aligned and balanced start"
     rows.append(row(label, name, series, criterion=CRITERIA["frozen"]))
+    halved = spread(run["rank_aligned_half"])
+    series = one(0.0, float(halved.mean()), float((halved > 0).sum()))
+    rows.append(row(f"{label}, steps half as long", name, series, criterion=CRITERIA["frozen"]))
     series = one(0.0, float(unled.mean()), float((unled > 0).sum()) * REFUSAL)
     label = "phase: control, EMA rate on frozen features, target starts at 0"
     rows.append(row(label, name, series, criterion=CRITERIA["control"], at_least=REFUSAL))
@@ -161,6 +164,7 @@ def ema_rows(name: str, run: dict[str, np.ndarray]) -> list[Row]:
         ("frozen features, balanced start", run["rank_balanced"]),
         ("frozen features, start as trained", forecast[0]),
         ("training", ranks),
+        ("training with steps half as long", run["rank_half"]),
     )
     for words, value in trained:
         seen = float(spread(value).mean())
@@ -171,11 +175,12 @@ def ema_rows(name: str, run: dict[str, np.ndarray]) -> list[Row]:
         "last-layer flow at a tenth": forecast[1],
         "last-layer flow at half": forecast[2],
     }
-    observed = differences(by_setting(ranks))
-    size = float(np.abs(observed).mean())
-    for words, value in explanations.items():
-        expected = differences(by_setting(value))
-        off = float(np.abs(expected - observed).mean())
+    halves = {"λ and σ at the end": run["rank_half_threshold"], "last-layer flow at half": run["rank_half_forecast"]}
+    told = [(ranks, words, value) for words, value in explanations.items()]
+    told += [(run["rank_half"], f"{words}, steps half as long", value) for words, value in halves.items()]
+    for seen, words, value in told:
+        observed, expected = (differences(by_setting(part)) for part in (seen, value))
+        size, off = (float(np.abs(part).mean()) for part in (observed, expected - observed))
         series = one(float(np.abs(expected).mean()), size, ratio(off, 0.5 * size) if size > 0 else off)
         rows.append(
             row(f"phase: EMA rate, difference explained by {words}", name, series, criterion=CRITERIA["repair"])

@@ -12,7 +12,8 @@ from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import MLP, digit_encoder, linear_predictor
 from jepalign.simulations.ensembles import Members
 from jepalign.simulations.last_layer import LastLayer, last_layer
-from jepalign.simulations.phase import EMA, Layers, aligned, balanced, frozen, phase
+from jepalign.simulations.phase import EMA, phase
+from jepalign.simulations.phase_layers import Layers, aligned, balanced, frozen, shorter
 from jepalign.simulations.phase_rows import auroc, differences, exceptions, trivial_scores
 from jepalign.simulations.training import JEPA, Rates, train
 
@@ -96,6 +97,22 @@ def test_aligned_modes_end_at_the_equilibria_of_the_theory_for_every_ema_rate() 
         members = Members(seed=[0] * 4, step=0.2, weight_decay=decay, predictor_rate=2.0, ema_rate=beta)
         found = frozen(start, members, 20000).moments()[:, 0]
         assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_a_curvature_tells_the_longest_step_and_shorter_steps_make_a_training_again() -> None:
+    # p²= αw² = 2: σ(p² + αw²) = 4σ; beyond ε = 2/(4σ) descent leaves the rest of λ/σ = pw, within it stays.
+    part = [torch.tensor([[[value]]], dtype=torch.float64) for value in (1.5, 1.5 * 2**0.5, 1.0, 2**0.5, 1.0)]
+    rest = Layers(*part)
+    bound = 2 / rest.curvature(one_member(0.1))[0]
+    assert bound == pytest.approx(2 / 6)
+    moved = Layers(rest.context, rest.cross, rest.weight + 1e-3, rest.predictor, rest.target)
+    far = [frozen(moved, one_member(f * bound, 0.0, 1e-9), 60, halvings=0) for f in (1.1, 0.9)]
+    gaps = [float((part.predictor * part.weight - 2**0.5).abs()) for part in far]
+    assert gaps[0] > 0.05
+    assert gaps[1] < 1e-4
+    again = shorter(one_member(0.4), 2)
+    assert again.array("step").tolist() == [0.2]
+    assert again.array("weight_decay").tolist() == [0.02]
 
 
 def test_a_frozen_training_that_diverges_is_repeated_with_shorter_steps() -> None:

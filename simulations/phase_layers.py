@@ -1,0 +1,119 @@
+"""Last layers of many networks on features that stay: their thresholds, and training them alone (4.3, 4.4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepalign.linear_models.collapse import critical_weight_decay
+from jepalign.simulations.ensembles import Members
+from jepalign.simulations.results import numpy
+from jepalign.simulations.training import LOST
+
+TINY = 1e-30
+# Moments of features below this are rounding: their λ is taken as 0.
+NOTHING = 1e-12
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The last layers of M networks: second moments of the features, Σ and Σ_yx (M, h, h), and W, P, V."""
+
+    context: Tensor
+    cross: Tensor
+    weight: Tensor
+    predictor: Tensor
+    target: Tensor
+
+    def critical(self) -> np.ndarray:
+        """Return η_c = λ²/(4σ), (M, h), descending, read as :meth:`jepalign.simulations.last_layer.LastLayer.spectrum` does."""
+        values, vectors = torch.linalg.eigh((self.cross + self.cross.mT) / 2)
+        variance = torch.einsum("mji,mjk,mki->mi", vectors, self.context, vectors).clamp(min=NOTHING)
+        values = torch.where(values.abs() > NOTHING, values, torch.zeros_like(values))
+        return -np.sort(-critical_weight_decay(numpy(values), numpy(variance)), axis=1)
+
+    def curvature(self, members: Members) -> np.ndarray:
+        """Return the largest curvature σ(p² + αw²) of ½E(pwh − vh⁺)², p at rate α, of last layers of width 1 on one feature, (M,)."""
+        alpha = members.array("predictor_rate")
+        sigma, w, p = (numpy(part.flatten()) for part in (self.context, self.weight, self.predictor))
+        return sigma * (p**2 + alpha * w**2)
+
+    def moments(self) -> np.ndarray:
+        """Return the eigenvalues of the embedding's second moment WΣWᵀ, (M, k), descending."""
+        values = torch.linalg.eigvalsh(self.weight @ self.context @ self.weight.mT)
+        return numpy(values.flip(1).clamp(min=TINY))
+
+
+def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -> Layers:
+    """Train last layers by ``steps`` steps of descent on features that stay: the Euler steps of what ``LastLayer`` integrates.
+
+    A member that diverges, as trainings whose features give way do not, is integrated anew with steps half as long, up
+    to ``halvings`` times.
+    """
+
+    def column(values: np.ndarray) -> Tensor:
+        return torch.tensor(values, dtype=layers.weight.dtype, device=layers.weight.device)[:, None, None]
+
+    step, alpha, eta, beta = (
+        column(members.array(name)) for name in ("step", "predictor_rate", "weight_decay", "ema_rate")
+    )
+    found = [part.clone() for part in (layers.weight, layers.predictor, layers.target)]
+    left = torch.arange(len(members), device=layers.weight.device)
+    for halving in range(halvings + 1):
+        weight, predictor, target = (part[left] for part in (layers.weight, layers.predictor, layers.target))
+        context, cross, rate = layers.context[left], layers.cross[left], alpha[left]
+        length = step[left] / 2**halving
+        kept, follow = 1 - length * eta[left], length * beta[left]
+        for _ in range(steps * 2**halving):
+            error = predictor @ weight @ context - target @ cross  # E (PWh − Vh⁺)hᵀ
+            weight, predictor = (
+                kept * weight - length * predictor.mT @ error,
+                kept * predictor - length * rate * error @ weight.mT,
+            )
+            target = target + follow * (weight - target)
+        parts = (weight, predictor, target)
+        fine = torch.stack([part.flatten(1).abs().amax(1) <= LOST for part in parts]).all(0)
+        for mine, part in zip(found, parts, strict=True):
+            # What diverges at the shortest step as well is kept as it was.
+            mine[left[fine]] = part[fine]
+        left = left[~fine]
+        if len(left) == 0:
+            break
+    return Layers(layers.context, layers.cross, found[0], found[1], found[2])
+
+
+def balanced(layers: Layers, members: Members) -> Layers:
+    """Return the same last layers with V = W and the balanced predictor P = √α(WWᵀ)^{1/2}."""
+    values, vectors = torch.linalg.eigh(layers.weight @ layers.weight.mT)
+    root = vectors @ torch.diag_embed(values.clamp(min=0).sqrt()) @ vectors.mT
+    alpha = torch.tensor(members.array("predictor_rate")).to(root)[:, None, None]
+    return Layers(layers.context, layers.cross, layers.weight, alpha.sqrt() * root, layers.weight)
+
+
+def aligned(layers: Layers, members: Members) -> Layers:
+    """Return the k strongest modes as 4.4 covers them, last layers of width 1, M·k of them: λ, σ as they are, balanced, V = W.
+
+    w is the root mean square of the singular values of W.
+    """
+    values, axes = torch.linalg.eigh((layers.cross + layers.cross.mT) / 2)
+    variance = torch.einsum("mji,mjk,mki->mi", axes, layers.context, axes)
+    width = layers.weight.shape[1]
+    order = (values.square() / variance).argsort(dim=1, descending=True)[:, :width]
+    cross, context = (torch.take_along_dim(part, order, 1) for part in (values, variance))
+    size = layers.weight.square().sum((1, 2)).div(width).sqrt()[:, None].expand_as(cross)
+    alpha = torch.tensor(members.array("predictor_rate")).to(size)[:, None]
+    parts = (context, cross, size, alpha.sqrt() * size * cross.sign(), size)
+    return Layers(*(part.reshape(-1, 1, 1) for part in parts))
+
+
+def members_at(members: Members, chosen: np.ndarray) -> Members:
+    """Return the members chosen by a mask."""
+    names = ("seed", "step", "weight_decay", "predictor_rate", "ema_rate")
+    return Members(**{name: members.array(name)[chosen] for name in names})
+
+
+def shorter(members: Members, times: int) -> Members:
+    """Return the members with steps ``times`` as short."""
+    found = {name: members.array(name) for name in ("seed", "step", "weight_decay", "predictor_rate", "ema_rate")}
+    return Members(**{**found, "step": found["step"] / times})
