@@ -191,8 +191,8 @@ def first_rest(cross: float, variance: float, gammas: np.ndarray, term: Uniformi
 def ends(modes: Modes, name: str, gammas: np.ndarray, span: float) -> np.ndarray:
     """Train from aligned modes at ``START`` for a time of span/η at every weight; return |w| of every mode at the end, (G, m)."""
     m = len(modes.cross)
-    # From a smaller start log-det's force γ/w would leap over its rests.
-    step, first = (0.1, 0.05) if name == "log-det" else (0.4, START)
+    # Log-det's force γ/w would leap from a smaller start, or with a longer step, over the small state.
+    step, first = (0.1, 3e-3) if name == "log-det" else (0.4, START)
     count = int(span / DECAY / step)
 
     def prepare(_member: int, encoder: nn.Module, predictor: nn.Module | None) -> None:
