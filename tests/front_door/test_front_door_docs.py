@@ -57,7 +57,10 @@ def test_pictures_of_every_page_exist(page: Path) -> None:
 
 def test_the_table_of_experiments_is_that_of_the_committed_measurements() -> None:
     page = (ROOT / "docs" / "deep_encoders.md").read_text(encoding="utf-8")
-    told = {name: (int(held), int(count)) for name, held, count in re.findall(r"^\| ([a-z-]+) \| (\d+) \| (\d+) \|$", page, re.M)}
+    told = {
+        name: (int(held), int(count))
+        for name, held, count in re.findall(r"^\| ([a-z-]+) \| (\d+) \| (\d+) \|$", page, re.M)
+    }
     seen: dict[str, tuple[int, int]] = {}
     for name in EXPERIMENTS:
         rows = load(name).rows

@@ -71,9 +71,7 @@ def page(folder: Path) -> Page:
 
 def test_everything_is_written(folder: Path) -> None:
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    figures = {
-        f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "csv", "tex")
-    }
+    figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "csv", "tex")}
     assert names == {"index.html", "derivations.pdf", "derivations.tex"} | figures
 
 
