@@ -25,7 +25,7 @@ def test_without_torch_running_is_one_clear_error(monkeypatch: pytest.MonkeyPatc
 def test_every_entry_names_a_function_and_says_what_it_does() -> None:
     for name, experiment in EXPERIMENTS.items():
         module, function = experiment.entry.split(":")
-        assert function == name
+        assert function == name.replace("-", "_")
         assert callable(getattr(importlib.import_module(module), function))
         assert experiment.description
         assert "\n" not in experiment.description
