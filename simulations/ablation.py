@@ -23,6 +23,8 @@ from jepalign.simulations.results import REFUSAL, Row, Series, check_scale, meas
 from jepalign.simulations.training import Progress, device_named
 
 COMPONENTS, WIDTH, LEFT = 24, 16, 1e-3
+# Half of what ``COLLAPSE`` allows: no run ends before its own flow has passed that.
+MOST = 5e-3
 VIEWS = ("fresh views", "fixed views")
 
 
@@ -215,7 +217,7 @@ def settings(
     top = max(float(np.linalg.eigvalsh(part.context)[-1]) for part in first)
     single = not list(trial.get_submodule("backbone").parameters())
     beta, step = 0.3 * top, (plan.fine if single else plan.rate) / top
-    longest = horizon(corner, first, beta, LEFT)
+    longest = horizon(corner, first, beta, LEFT, MOST)
     return beta, step, longest, 2 * int(min(plan.most * (10 if single else 1), longest / step + 2) / 2)
 
 

@@ -1,7 +1,7 @@
 """The corners of the ablation cube {predictor, stop-gradient, EMA} (4.1): how each trains, its flow on frozen features, its rates."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -165,8 +165,13 @@ class Cube:
         return found
 
 
-def horizon(corner: Corner, first: list[Moments], beta: float, left: float) -> float:
-    """Return the longest time, over networks, at which only the share ``left`` of tr Φ remains if modes decay at 4.1's slow rates."""
+def horizon(corner: Corner, first: list[Moments], beta: float, left: float, most: float = math.inf) -> float:
+    """Return the longest time, over networks, at which only the share ``left`` of tr Φ remains if modes decay at 4.1's slow rates.
+
+    It is lengthened until the flow of the corner, without predictor if it lets modes live, has at most the share ``most`` left:
+    modes of λ and σ that have no common axes decay more slowly than 4.1's.
+    """
+    dying = replace(corner, predictor=False) if corner.survives else corner
     longest = 0.0
     for state in first:
         lam, axes = np.linalg.eigh((state.cross + state.cross.T) / 2)
@@ -180,5 +185,13 @@ def horizon(corner: Corner, first: list[Moments], beta: float, left: float) -> f
             middle = (low + high) / 2
             more = float((share * np.exp(-2 * rate * middle)).sum() / share.sum()) > left
             low, high = (middle, high) if more else (low, middle)
+        bare = state if corner.predictor == dying.predictor else replace(state, predictor=np.eye(len(state.weight)))
+        for _ in range(20):
+            if (
+                most == math.inf
+                or bare.variance(bare.flow(dying, np.array([high]), beta=beta)[0]) <= most * bare.variance()
+            ):
+                break
+            high *= 1.2
         longest = max(longest, high)
     return longest

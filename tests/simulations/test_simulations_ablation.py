@@ -82,6 +82,26 @@ def test_horizon_of_one_mode() -> None:
     assert np.isclose(horizon(Corner(False, "stop"), [state], 1.0, 1e-2), np.log(100))
 
 
+@pytest.mark.parametrize("name", CORNERS)
+def test_horizon_is_long_enough_for_modes_without_common_axes(name: str) -> None:
+    corner, rng = CORNERS[name], np.random.default_rng(2)
+    x, noise = rng.normal(size=(2, 400, 3)) @ np.array([[1.0, 0.9, 0.0], [0.0, 0.3, 0.4], [0.0, 0.0, 1.0]])
+    context, cross = (x.T @ x + noise.T @ noise) / 400, x.T @ x / 400
+    W, P = rng.normal(size=(2, 3)), rng.normal(size=(2, 2))
+    state = Moments(W, W, P if corner.predictor else np.eye(2), context, context, cross)
+    short, longer = (horizon(corner, [state], 0.8, 0.1, most) for most in (np.inf, 0.01))
+    assert longer > short
+    if not corner.survives:
+        left = [
+            state.variance(part) / state.variance() for part in state.flow(corner, np.array([short, longer]), beta=0.8)
+        ]
+        assert left[0] > 0.01 >= left[1]
+    else:  # as if there were no predictor
+        alike = Corner(False, corner.target)
+        other = Moments(W, W, np.eye(2), context, context, cross)
+        assert longer == horizon(alike, [other], 0.8, 0.1, 0.01)
+
+
 def test_quick_run() -> None:
     found = ablation()
     assert found.arrays["left"].shape == (2, len(CORNERS), 2)
