@@ -57,5 +57,5 @@ def test_pictures_of_every_page_exist(page: Path) -> None:
 def test_every_experiment_is_spoken_of() -> None:
     page = (ROOT / "docs" / "deep_encoders.md").read_text(encoding="utf-8")
     # What is named as an experiment is one.
-    assert {name for name in re.findall(r"^- \*([a-z-]+)\*[ .]", page, re.M)} <= set(EXPERIMENTS)
+    assert set(re.findall(r"^- \*([a-z-]+)\*[ .]", page, re.M)) <= set(EXPERIMENTS)
     assert all(f"*{name}*" in page for name in EXPERIMENTS)
