@@ -5,47 +5,49 @@ against the rests of the theory, and the weights at which that changes against i
 a short while, and asked at which weight their leading modes no longer shrink.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from scipy.special import ndtri
-from torch import Tensor, nn
+from torch import nn
 
 from jepalign.linear_models.collapse.rescue import c_jepa_strength, hybrid_equilibria, rescue_weight
-from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge
+from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge, VICReg
 from jepalign.measurements import Measurement
-from jepalign.simulations.data import both_orders, digit_views
-from jepalign.simulations.encoders import MLP, digit_encoder, linear_predictor
+from jepalign.simulations.data import both_orders
+from jepalign.simulations.encoders import MLP, linear_predictor
 from jepalign.simulations.ensembles import Members, Method, train_ensemble
-from jepalign.simulations.ensembles.explicit import explicit_uniformity
+from jepalign.simulations.hybrid_deep import DECAY, LEADING, START, WIDTHS, deep_repel, pushed
 from jepalign.simulations.hybrid_rows import (
     CRITERIA,
     deep_rows,
     published_rows,
     rest_rows,
+    shared_rows,
     threshold_rows,
 )
-from jepalign.simulations.last_layer import last_layer
+from jepalign.simulations.hybrid_shared import aligned_growth
 from jepalign.simulations.mode_strengths import Modes, aligned_encoder, exact_modes
-from jepalign.simulations.objectives import prediction_loss
 from jepalign.simulations.results import Row, check_scale, measured, numpy, stated
-from jepalign.simulations.training import JEPA, Progress, Rates, Status, device_named, train
+from jepalign.simulations.training import Progress, Status, device_named
 
 # κ = λ²/(ησ) from 5 to 20: beyond the fold of every term, so that modes can be stuck small.
 CROSS = np.array([0.9, 0.75, 0.6])
 VARIANCE = np.array([1.0, 1.4, 0.8])
-DECAY = 0.04
 HINGE = VarianceHinge(1e-2)
+# VICReg is as published. Its ε leaves small modes stuck here, that of the wider hinge does not; nor do the spectral term and SIGReg, whose
+# two thresholds are one.
 TERMS: dict[str, Uniformity] = {
     "spectral": Spectral(),
     "variance hinge": HINGE,
+    "VICReg": VICReg(),
     "log-det": LogDet(),
     "SIGReg": SIGReg(),
 }
-START = 1e-3
-WIDTHS = (64, 64, 32, 8)
-LEADING = 3
+DEEP_TERMS = ("spectral", "variance hinge", "SIGReg")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class HybridPlan:
 
 
 SCALES = {
-    "quick": HybridPlan(7, 25.0, ("variance hinge",), ("tanh",), seeds=1, pairs=64),
+    "quick": HybridPlan(9, 60.0, ("variance hinge",), ("tanh",), seeds=1, pairs=64),
     "paper": HybridPlan(25, 60.0, tuple(TERMS), ("tanh", "relu", "gelu"), seeds=3, pairs=128),
 }
 
@@ -76,12 +78,14 @@ def hybrid(
     Measurement
         Linear encoders, by ``term`` (Q,), of m modes with ``cross``, ``variance`` (m,) at one weight decay, over G weights
         ``strength`` (Q, G): ``rest`` and ``rest_predicted`` (Q, G, m), |w| at the end of an encoder of that mode alone and
-        the first stable rest above the start, ``shared_rest`` in one encoder of all modes; ``repel``, ``rescue`` and what
+        the first stable rest above the start, ``shared_rest`` in one encoder of all modes, whose aligned state would be left at
+        the rate ``aligned_growth`` (Q, G); ``repel``, ``rescue`` and what
         theory has for both, ``repel_predicted``, ``rescue_predicted`` (Q, m). Deep encoders of digits, by ``architecture``
-        (A,) and ``deep_term`` (D,): ``deep_repel`` and ``deep_predicted`` (A, D, S, 3) for the features' leading directions.
+        (A,) and ``deep_term`` (D,): ``deep_repel`` and ``deep_predicted`` (A, D, S, 3) along leading axes of their
+        moment, ``deep_other`` and ``deep_corrected`` where the features' mean and motion are known.
         Published weights: ``published`` (2,), C-JEPA's and LeJEPA's γ, over the repel and rescue thresholds of the modes at
-        ``published_decay`` (E,), ``published_ratio`` (2, E, 2, m); ``published_grown`` (E, m), 1 where C-JEPA's weight made
-        a mode grow. NaN after a divergence, 0 or ∞ for a threshold outside the sweep.
+        ``published_decay`` (E,), ``published_ratio`` (2, E, 2, m); ``published_grown`` (2, E, m), 1 where the weight made a
+        mode grow. NaN after a divergence, 0 or ∞ for a threshold outside the sweep.
 
     Raises
     ------
@@ -92,8 +96,8 @@ def hybrid(
     check_scale(scale, SCALES)
     plan = SCALES[scale]
     modes = exact_modes(CROSS / VARIANCE, VARIANCE, seed=seed, device=where)
-    decays = np.array([1e-3, 1e-2, 0.04])
-    deep_terms = [name for name in plan.terms if name in ("spectral", "variance hinge")]
+    decays = np.array([1e-3, 1e-2, 0.04, 0.4, 4.0])
+    deep_terms = [name for name in plan.terms if name in DEEP_TERMS]
     total = len(plan.terms) + 1 + len(plan.activations) * len(deep_terms) * plan.seeds
     done = 0
 
@@ -110,11 +114,13 @@ def hybrid(
         found.append(sweep(name, modes, plan, where))
     for name, run in zip(plan.terms, found, strict=True):
         rows += rest_rows(name, run)
+        if not np.isnan(run["shared_rest"]).all():
+            rows.append(shared_rows(name, run, plan.span / DECAY))
         rows += threshold_rows(name, run)
     tell("published weights")
     placed = published(modes, decays, plan.span, where)
     rows += published_rows(placed)
-    deep = np.full((2, len(plan.activations), len(deep_terms), plan.seeds, LEADING), np.nan)
+    deep = np.full((4, len(plan.activations), len(deep_terms), plan.seeds, LEADING), np.nan)
     for a, activation in enumerate(plan.activations):
         for t, name in enumerate(deep_terms):
             for s in range(plan.seeds):
@@ -129,6 +135,8 @@ def hybrid(
         "architecture": np.array([f"{a} {'-'.join(map(str, WIDTHS))}" for a in plan.activations]),
         "deep_repel": deep[0],
         "deep_predicted": deep[1],
+        "deep_other": deep[2],
+        "deep_corrected": deep[3],
         "cross": CROSS,
         "variance": VARIANCE,
         "weight_decay": np.array(DECAY),
@@ -138,7 +146,7 @@ def hybrid(
 
 def gaussian_views(cross: float, variance: float, device: torch.device) -> Modes:
     """Return views of one dimension on quantiles of a Gaussian, with exact second moments."""
-    grids = [ndtri((np.arange(count) + 0.5) / count) for count in (32, 4)]
+    grids = [ndtri((np.arange(count) + 0.5) / count) for count in (24, 4)]
     x, other = (part.ravel() for part in np.meshgrid(*grids))
     x, other = (part * np.sqrt(variance / np.square(part).mean()) for part in (x, other))
     rho = cross / variance
@@ -160,9 +168,14 @@ def sweep(name: str, modes: Modes, plan: HybridPlan, device: torch.device) -> di
     predicted = np.array([first_rest(lam, s, gammas, TERMS[name]) for lam, s in zip(CROSS, VARIANCE, strict=True)]).T
     # Each mode in an encoder of its own: in one encoder a mode that has grown may take the row of another (6.3).
     parts = [gaussian_views(lam, s, device) for lam, s in zip(CROSS, VARIANCE, strict=True)]
-    seen = np.concatenate([ends(part, name, gammas, plan.span) for part in parts], axis=1)
+    seen = ends(parts, name, gammas, plan.span)[:, :, 0].T
     # SIGReg averages over directions, which is a sum over principal ones in one dimension alone.
-    shared = np.full(seen.shape, np.nan) if name == "SIGReg" else ends(modes, name, gammas, plan.span)
+    lone = name == "SIGReg"
+    shared = np.full(seen.shape, np.nan) if lone else ends([modes], name, gammas, plan.span)[0]
+    growth = np.full(len(gammas), np.nan)
+    if not lone:
+        pairs = zip(gammas, predicted, strict=True)
+        growth = np.array([aligned_growth(CROSS, VARIANCE, DECAY, TERMS[name], float(g), w) for g, w in pairs])
     both = rescue_weight(CROSS, VARIANCE, DECAY, uniformity=TERMS[name])
     # The large state is beyond X = 1, p beyond half of λ/σ.
     large = np.square(seen) * VARIANCE > DECAY
@@ -171,6 +184,7 @@ def sweep(name: str, modes: Modes, plan: HybridPlan, device: torch.device) -> di
         "rest": seen,
         "shared_rest": shared,
         "rest_predicted": predicted,
+        "aligned_growth": growth,
         "repel": crossing(gammas, seen > START),
         "rescue": crossing(gammas, large),
         "repel_predicted": both.repel,
@@ -188,34 +202,46 @@ def first_rest(cross: float, variance: float, gammas: np.ndarray, term: Uniformi
     return found
 
 
-def ends(modes: Modes, name: str, gammas: np.ndarray, span: float) -> np.ndarray:
-    """Train from aligned modes at ``START`` for a time of span/η at every weight; return |w| of every mode at the end, (G, m)."""
-    m = len(modes.cross)
-    # Log-det's force γ/w would leap from a smaller start, or with a longer step, over the small state.
-    step, first = (0.1, 3e-3) if name == "log-det" else (0.4, START)
-    count = int(span / DECAY / step)
+def ends(parts: Sequence[Modes], name: str, gammas: np.ndarray, span: float) -> np.ndarray:
+    """Train from aligned modes at ``START`` for a time of span/η, on each of the data at every weight; return |w| at the end.
 
-    def prepare(_member: int, encoder: nn.Module, predictor: nn.Module | None) -> None:
+    Of Q data with m modes each, (Q, G, m).
+    """
+    m = len(parts[0].cross)
+    # Log-det's force γ/w would leap from a smaller start, or with a longer step, over the small state.
+    step, first = (0.2, 3e-3) if name == "log-det" else (0.8, START)
+    count = int(span / DECAY / step)
+    which = np.repeat(np.arange(len(parts)), len(gammas))
+
+    def prepare(member: int, encoder: nn.Module, predictor: nn.Module | None) -> None:
         assert isinstance(encoder, MLP)
         assert isinstance(predictor, nn.Linear)
         with torch.no_grad():
-            encoder.last.weight.copy_(aligned_encoder(modes, 1, first).last.weight)
+            encoder.last.weight.copy_(aligned_encoder(parts[which[member]], 1, first).last.weight)
             predictor.weight.copy_(first * torch.eye(m).to(predictor.weight))
 
     ensemble = train_ensemble(
-        Members(seed=np.zeros(len(gammas), dtype=int), step=step, weight_decay=DECAY, explicit_strength=gammas),
+        Members(
+            seed=0 * which,
+            step=step,
+            weight_decay=DECAY,
+            explicit_strength=np.tile(gammas, len(parts)),
+            batch_seed=which,
+        ),
         lambda own: MLP((m, m), "linear", seed=own),
-        lambda _: ((modes.x, modes.y) for _ in range(count)),
+        lambda own: ((parts[own].x, parts[own].y) for _ in range(count)),
         steps=count,
         method=Method(explicit=TERMS[name], slices=1),
         prepare=prepare,
         record=lambda snapshot: {"weight": snapshot.weight},
         record_steps=[count],
-        device=modes.x.device,
+        device=parts[0].x.device,
     )
     path = ensemble.records["weight"][:, 0]
     lost = np.array([status == Status.DIVERGED for status in ensemble.status])
-    return np.where(lost[:, None], np.nan, np.linalg.norm(path @ modes.basis.T, axis=1))
+    bases = np.array([part.basis.T for part in parts]).repeat(len(gammas), axis=0)
+    found = np.where(lost[:, None], np.nan, np.linalg.norm(path @ bases, axis=1))
+    return found.reshape(len(parts), len(gammas), m)
 
 
 def crossing(gammas: np.ndarray, beyond: np.ndarray) -> np.ndarray:
@@ -233,83 +259,23 @@ def crossing(gammas: np.ndarray, beyond: np.ndarray) -> np.ndarray:
 
 
 def published(modes: Modes, decays: np.ndarray, span: float, device: torch.device) -> dict[str, np.ndarray]:
-    """Place C-JEPA's and LeJEPA's published weights among the thresholds, and try C-JEPA's; arrays of :func:`hybrid`.
+    """Place C-JEPA's and LeJEPA's published weights among the thresholds, and try them; arrays of :func:`hybrid`.
 
     C-JEPA: 0.001·25 of VICReg's hinge, ε = 1e-4. LeJEPA: λ = 0.05 of SIGReg against 1 − λ of the prediction loss, per sample; the batch
-    size that multiplies the published statistic is left out.
+    size that multiplies the published statistic is left out, and it is tried beside a predictor and a target without gradient, which LeJEPA
+    does not have. The weight decays are C-JEPA's range, 0.04 to 0.4, two below it, and one at which neither weight repels.
     """
     terms, gammas = (VarianceHinge(1e-4), SIGReg()), np.array([c_jepa_strength(), 0.05 / 0.95])
     ratio = np.empty((2, len(decays), 2, len(CROSS)))
     for index, term in enumerate(terms):
         for e, decay in enumerate(decays):
             ratio[index, e] = gammas[index] / np.array(rescue_weight(CROSS, VARIANCE, decay, uniformity=term))
-    grown = np.empty((len(decays), len(CROSS)))
-    for e, decay in enumerate(decays):
+    grown = np.empty((2, len(decays), len(CROSS)))
+    for (index, term), (e, decay) in product(enumerate(terms), enumerate(decays)):
         encoder = aligned_encoder(modes, 1, START)
         predictor = linear_predictor(len(CROSS), seed=0, device=device)
         with torch.no_grad():
             predictor.weight.copy_(START * torch.eye(len(CROSS)).to(predictor.weight))
-        pushed(encoder, predictor, modes.x, modes.y, terms[0], gammas[0], float(decay), count=int(2 * span))
-        W = numpy(encoder.last.weight)
-        grown[e] = np.linalg.norm(W @ modes.basis.T, axis=0) > START
+        pushed(encoder, predictor, modes.x, modes.y, term, gammas[index], float(decay), count=int(2 * span))
+        grown[index, e] = np.linalg.norm(numpy(encoder.last.weight) @ modes.basis.T, axis=0) > START
     return {"published": gammas, "published_decay": decays, "published_ratio": ratio, "published_grown": grown}
-
-
-def pushed(
-    encoder: MLP,
-    predictor: nn.Linear,
-    x: Tensor,
-    y: Tensor,
-    term: Uniformity,
-    gamma: float,
-    decay: float,
-    *,
-    count: int,
-    step: float = 0.05,
-) -> None:
-    """Make ``count`` plain steps of a hybrid, in place."""
-    optimizer = torch.optim.SGD([*encoder.parameters(), *predictor.parameters()], lr=step, weight_decay=decay)
-    for _ in range(count):
-        z = encoder(x)
-        with torch.no_grad():
-            target = encoder(y)
-        loss = prediction_loss(predictor(z), target) + gamma * explicit_uniformity(z, term)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-
-def deep_repel(activation: str, term: Uniformity, pairs: int, seed: int, device: torch.device) -> np.ndarray:
-    """Return the weights at which the leading directions of a collapsed encoder no longer shrink, seen and told, (2, 3).
-
-    The encoder is trained with a weight decay that no mode survives, then pushed at several weights for a time in which features hardly
-    move; the threshold is where the rate of growth passes 0.
-    """
-    views = digit_views(device=device, seed=seed)
-    x, y = both_orders(views.x[:pairs], views.y[:pairs])
-    encoder = digit_encoder(WIDTHS, activation, views, seed)
-    predictor = linear_predictor(WIDTHS[-1], seed=seed + 1, device=device)
-    top = float(np.linalg.eigvalsh(last_layer(encoder, predictor, x, y).views.context)[-1])
-    collapsing = Rates(step=min(0.05, 0.2 / top), weight_decay=0.3)
-    train(JEPA(encoder, predictor, collapsing), ((x, y) for _ in range(int(6.0 / collapsing.step))))
-    with torch.no_grad():
-        # What is left of the last layer and its predictor, far below 1: collapse.
-        encoder.last.weight.mul_(START / torch.linalg.matrix_norm(encoder.last.weight, 2))
-        predictor.weight.mul_(START / torch.linalg.matrix_norm(predictor.weight, 2))
-    sigma, axes = np.linalg.eigh(last_layer(encoder, predictor, x, y).views.context)
-    sigma, axes = sigma[::-1][:LEADING], axes[:, ::-1][:, :LEADING]
-    told = rescue_weight(np.zeros(LEADING), sigma, DECAY, uniformity=term).repel
-    count, step = 20, min(0.05, 0.1 / top)
-    gammas = np.geomspace(told.min() / 3, 3 * told.max(), 9)
-    state = {name: value.clone() for name, value in encoder.state_dict().items()}
-    first = predictor.weight.detach().clone()
-    rates = np.empty((len(gammas), LEADING))
-    before = np.linalg.norm(numpy(encoder.last.weight) @ axes, axis=0).copy()
-    for index, gamma in enumerate(gammas):
-        encoder.load_state_dict(state)
-        with torch.no_grad():
-            predictor.weight.copy_(first)
-        pushed(encoder, predictor, x, y, term, float(gamma), DECAY, count=count, step=step)
-        rates[index] = np.log(np.linalg.norm(numpy(encoder.last.weight) @ axes, axis=0) / before) / (count * step)
-    seen = np.array([np.interp(0.0, rates[:, mode], gammas) for mode in range(LEADING)])
-    return np.array([seen, told])

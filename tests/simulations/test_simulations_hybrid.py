@@ -8,23 +8,21 @@ from jepalign.linear_models import Hybrid, LinearJEPA, ViewPair
 from jepalign.linear_models.collapse.rescue import rescue_weight
 from jepalign.linear_models.uniformity import Spectral
 from jepalign.simulations.encoders import MLP, linear_predictor
+from jepalign.simulations.ensembles.explicit import explicit_uniformity
 from jepalign.simulations.hybrid import (
     CROSS,
-    DECAY,
     HINGE,
-    LEADING,
-    START,
     TERMS,
     VARIANCE,
     crossing,
-    deep_repel,
     ends,
     first_rest,
     gaussian_views,
-    pushed,
     strengths_of,
 )
-from jepalign.simulations.hybrid_rows import rest_rows
+from jepalign.simulations.hybrid_deep import DECAY, LEADING, START, deep_repel, passing, pushed, repulsion
+from jepalign.simulations.hybrid_rows import BEYOND, rest_rows, shared_rows, threshold_rows
+from jepalign.simulations.hybrid_shared import aligned_growth
 from jepalign.simulations.mode_strengths import exact_modes
 from jepalign.simulations.results import numpy
 
@@ -66,15 +64,74 @@ def test_rests_are_zeros_of_the_flow_of_a_mode() -> None:
 def test_modes_end_where_they_rest() -> None:
     gammas = np.array([0.02, 0.06])
     views = gaussian_views(CROSS[0], VARIANCE[0], CPU)
-    found = ends(views, "spectral", gammas, 30.0)[:, 0]
+    found = ends([views], "spectral", gammas, 30.0)[0, :, 0]
     assert found[0] < START  # below the threshold 0.04 it stays collapsed
     assert found[1] == pytest.approx(first_rest(CROSS[0], VARIANCE[0], gammas, Spectral())[1], rel=1e-4)
 
 
 def test_a_collapsed_network_is_repelled_at_the_threshold_of_its_features() -> None:
-    seen, told = deep_repel("tanh", HINGE, 48, 1, CPU)
+    seen, told, other, corrected = deep_repel("tanh", HINGE, 48, 1, CPU)
     assert seen.shape == told.shape == (LEADING,)
     assert (np.abs(seen / told - 1) < 0.15).all()
+    assert (np.abs(other / corrected - 1) < 0.02).all()
+
+
+def test_sigreg_does_not_repel_the_mean_of_rectified_features() -> None:
+    seen, told, other, corrected = deep_repel("relu", TERMS["SIGReg"], 48, 1, CPU)
+    assert np.isinf(seen[0])
+    assert np.isfinite(told).all()
+    assert (np.abs(other / corrected - 1) < 0.02).all()
+
+
+def test_repulsion_is_the_force_on_a_collapsed_layer() -> None:
+    h = np.random.default_rng(0).standard_normal((40, 3)) + np.array([2.0, 0.5, 0.0])
+    W = torch.tensor([[1e-5, 2e-5, -1e-5], [0.0, 1e-5, 3e-5]], dtype=torch.float64, requires_grad=True)
+    directions = torch.eye(2, dtype=torch.float64)
+    for name, term in TERMS.items():
+        if name == "log-det":
+            continue  # its force on a collapsed layer is not bounded
+        value = explicit_uniformity(torch.as_tensor(h) @ W.T, term, directions)
+        (gradient,) = torch.autograd.grad(value, W)
+        told = numpy(W) @ repulsion(h, term)
+        np.testing.assert_allclose(-numpy(gradient), told, atol=1e-4 * np.abs(told).max())
+
+
+def test_where_rates_pass_zero() -> None:
+    gammas = np.array([1.0, 2.0, 4.0])
+    assert passing(gammas, np.array([-1.0, 1.0, 3.0])) == pytest.approx(1.5)
+    assert passing(gammas, np.array([1.0, 2.0, 3.0])) == 0
+    assert np.isinf(passing(gammas, np.array([-3.0, -2.0, -1.0])))
+
+
+def test_a_collapsed_mode_enters_the_row_of_one_that_has_grown() -> None:
+    # The second rests at w with the predictor p; the first, at 0, enters its row at the rate p(λ − σp) − η + γσ(1 − s).
+    gamma, term = 0.03, Spectral()
+    cross, variance = CROSS[:2], VARIANCE[:2]
+    w = first_rest(cross[1], variance[1], np.array([gamma]), term)[0]
+    p = cross[1] * w**2 / (variance[1] * w**2 + DECAY)
+    rate = p * (cross[0] - variance[0] * p) - DECAY + gamma * variance[0] * (1 - variance[1] * w**2)
+    assert rate > 0
+    assert aligned_growth(cross, variance, DECAY, term, gamma, np.array([0.0, w])) == pytest.approx(rate, rel=1e-6)
+    assert aligned_growth(cross, variance, DECAY, term, 0.01, np.zeros(2)) < 0
+
+
+def test_rows_of_shared_encoders_and_of_thresholds_that_are_one() -> None:
+    run = {
+        "strength": np.array([1.0, 4.0]),
+        "rest_predicted": np.array([[0.0], [0.8]]),
+        "shared_rest": np.array([[0.0], [0.5]]),
+        "aligned_growth": np.array([-0.1, 0.2]),
+        "repel_predicted": np.array([2.0]),
+        "rescue_predicted": np.array([2.0]),
+        "repel": np.array([2.1]),
+        "rescue": np.array([np.inf]),
+    }
+    assert shared_rows("x", run, 1000.0)["verdict"] == "holds"
+    assert shared_rows("x", run | {"aligned_growth": np.array([-0.1, -0.2])}, 1000.0)["verdict"] == "fails"
+    rows = threshold_rows("x", run)
+    assert [row["verdict"] for row in rows[:2]] == ["holds", "fails"]
+    assert "which is the repel one" in rows[1]["experiment"]
+    assert rows[1]["observed"] == BEYOND
 
 
 def test_thresholds_of_a_sweep() -> None:
