@@ -31,7 +31,7 @@ from jepalign.simulations.hybrid_rows import (
 )
 from jepalign.simulations.hybrid_shared import aligned_growth
 from jepalign.simulations.mode_strengths import Modes, aligned_encoder, exact_modes
-from jepalign.simulations.results import Row, check_scale, measured, numpy, stated
+from jepalign.simulations.results import Row, check_scale, counter, measured, numpy, stated
 from jepalign.simulations.training import Progress, Status, device_named
 
 # κ = λ²/(ησ) from 5 to 20: beyond the fold of every term, so that modes can be stuck small.
@@ -99,14 +99,7 @@ def hybrid(
     decays = np.array([1e-3, 1e-2, 0.04, 0.4, 4.0])
     deep_terms = [name for name in plan.terms if name in DEEP_TERMS]
     total = len(plan.terms) + 1 + len(plan.activations) * len(deep_terms) * plan.seeds
-    done = 0
-
-    def tell(message: str) -> None:
-        nonlocal done
-        if progress is not None:
-            progress(done, total, message)
-        done += 1
-
+    tell = counter(progress, total)
     rows: list[Row] = []
     found: list[dict[str, np.ndarray]] = []
     for name in plan.terms:

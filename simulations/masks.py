@@ -20,7 +20,7 @@ from jepalign.measurements import Measurement
 from jepalign.simulations.encoders import MLP, linear_predictor
 from jepalign.simulations.ensembles import Members, Method, train_ensemble
 from jepalign.simulations.last_layer import last_layer
-from jepalign.simulations.results import REFUSAL, Row, Series, check_scale, measured, row, stated
+from jepalign.simulations.results import REFUSAL, Row, Series, check_scale, counter, measured, row, stated
 from jepalign.simulations.training import JEPA, Progress, Rates, Status, device_named, train
 
 Target = Literal["output", "input"]
@@ -87,14 +87,7 @@ def masks(*, device: str = "cpu", scale: str = "quick", seed: int = 0, progress:
     plan = SCALES[scale]
     deep_lengths = plan.lengths[:: max(1, len(plan.lengths) // 3)]
     total = 2 * (2 * len(plan.lengths) + len(plan.visible)) + 2 * len(plan.activations) * len(deep_lengths)
-    done = 0
-
-    def tell(message: str) -> None:
-        nonlocal done
-        if progress is not None:
-            progress(done, total, message)
-        done += 1
-
+    tell = counter(progress, total)
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
     decays = np.array(plan.decays)

@@ -1,6 +1,7 @@
 """Rows and files of measurements, in the form that tables and figures read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,17 @@ def check_scale(scale: str, scales: Mapping[str, object]) -> None:
     """Raise ``InputError`` unless ``scale`` is one of the names in ``scales``."""
     if scale not in scales:
         raise InputError("scale", scale, f"must be one of {', '.join(scales)}")
+
+
+def counter(progress: Callable[[int, int, str], None] | None, total: int) -> Callable[[str], None]:
+    """Return what tells ``progress``, before each of ``total`` parts and once at the end, how many are done and what comes."""
+    done = count()
+
+    def tell(message: str) -> None:
+        if progress is not None:
+            progress(next(done), total, message)
+
+    return tell
 
 
 def numpy(values: Tensor) -> np.ndarray:

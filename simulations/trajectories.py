@@ -16,7 +16,7 @@ from jepalign.simulations.mode_strengths import (
     exact_modes,
     passing,
 )
-from jepalign.simulations.results import REFUSAL, Row, Series, check_scale, measured, row, stated
+from jepalign.simulations.results import REFUSAL, Row, Series, check_scale, counter, measured, row, stated
 from jepalign.simulations.training import Progress, device_named
 from jepalign.simulations.trajectory_runs import aligned_run, closed, deep_run, order_run, random_starts, rest
 
@@ -105,14 +105,7 @@ def trajectories(
     kinds += [("spectral contrastive", 1), ("Barlow Twins, covariance form", 1)]
     orders = [(kind, depth) for kind in ("JEPA", "autoencoder") for depth in depths[:3]]
     total = len(kinds) + 1 + len(orders) + len(plan.activations)
-    done = 0
-
-    def tell(message: str) -> None:
-        nonlocal done
-        if progress is not None:
-            progress(done, total, message)
-        done += 1
-
+    tell = counter(progress, total)
     rows: list[Row] = []
     aligned: list[dict[str, np.ndarray]] = []
     for kind, depth in kinds:

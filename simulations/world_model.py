@@ -15,7 +15,7 @@ from jepalign.linear_models.masking.rollout import rollout_error, rotation_modes
 from jepalign.measurements import Measurement
 from jepalign.simulations.encoders import MLP, ActionPredictor
 from jepalign.simulations.last_layer import effective_rank
-from jepalign.simulations.results import check_scale, measured, numpy, stated
+from jepalign.simulations.results import check_scale, counter, measured, numpy, stated
 from jepalign.simulations.training import Progress, device_named
 from jepalign.simulations.world_rows import (
     ANGLE,
@@ -118,14 +118,7 @@ def world_model(
     plan = SCALES[scale]
     decays = np.array(plan.decays)
     total = (len(SETTINGS) + 1) * len(decays) + len(ROLLED) + len(plan.activations) * plan.seeds
-    done = 0
-
-    def tell(message: str) -> None:
-        nonlocal done
-        if progress is not None:
-            progress(done, total, message)
-        done += 1
-
+    tell = counter(progress, total)
     modes = rotation_modes(SHRINKAGE, ANGLE)
     system = planes()
     ranks = np.full((len(SETTINGS), len(decays)), np.nan)
