@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.lines import Line2D
 
-from jepalign.figures.style import COLOURS, Evidence, Page, venue_named
+from jepalign.figures.style import COLOURS, DENSITY, Evidence, Page, venue_named
 from jepalign.storage import output_directory, versions, written_whole
 
 PNG_DOTS_PER_INCH = 300
@@ -35,7 +36,8 @@ class Series:
     x, y : ndarray of shape (n,)
         What is plotted.
     extra : mapping of str to ndarray of shape (n,)
-        Further columns of the data file.
+        Further columns of the data file. ``low`` and ``high`` are an interval of y, which is drawn; ``value`` is what a
+        field has at the points (x, y) of its grid.
     """
 
     panel: str
@@ -49,6 +51,11 @@ class Series:
     def gid(self) -> str:
         """The id of the artist that shows it."""
         return f"{self.panel}/{self.name}"
+
+    @property
+    def interval(self) -> str:
+        """The id of the artist that shows the interval of y."""
+        return f"{self.gid}, interval"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +111,42 @@ class PublicationFigure(Protocol):
 
 
 def plot(axes: Axes, series: Series, role: str, **options: Any) -> Line2D:
-    """Draw a series, its colour by role and its line by evidence; ``options`` are those of ``Axes.plot``."""
+    """Draw a series, its colour by role and its line by evidence; ``options`` are those of ``Axes.plot``.
+
+    If it has an interval of y, that is drawn too: as bars through markers, as a band around a line.
+    """
     chosen: dict[str, Any] = {"color": COLOURS[role], "linestyle": series.evidence.value, "gid": series.gid}
     if series.evidence is Evidence.MEASURED:
         chosen |= {"marker": "o", "markeredgewidth": 0.7, "markerfacecolor": "none"}
     (line,) = axes.plot(series.x, series.y, **{**chosen, **options})
+    if {"low", "high"} <= set(series.extra):
+        ends = series.extra["low"], series.extra["high"]
+        colour, order = line.get_color(), line.get_zorder() - 0.1
+        if line.get_linestyle() == "None":
+            axes.vlines(series.x, *ends, colors=colour, linewidth=0.7, zorder=order, gid=series.interval)
+        else:
+            axes.fill_between(series.x, *ends, color=colour, alpha=0.15, lw=0, zorder=order, gid=series.interval)
     return line
+
+
+def density(axes: Axes, series: Series, **options: Any) -> QuadMesh:
+    """Draw the ``value`` of a series over its grid of points, x varying fastest, as coloured cells; it is rasterised.
+
+    ``options`` are those of ``Axes.pcolormesh``. On logarithmic axes set the scale first.
+    """
+    x, y = np.unique(series.x), np.unique(series.y)
+    values = series.extra["value"].reshape(len(y), len(x))
+    edges = (_edges(x, axes.get_xscale() == "log"), _edges(y, axes.get_yscale() == "log"))
+    chosen: dict[str, Any] = {"cmap": DENSITY, "rasterized": True, "gid": series.gid}
+    return axes.pcolormesh(*edges, values, **{**chosen, **options})
+
+
+def _edges(centres: np.ndarray, logarithmic: bool) -> np.ndarray:
+    """Return the n + 1 edges of n cells around increasing centres, halfway between neighbours on the axis."""
+    placed = np.log(centres) if logarithmic else centres
+    inner = (placed[1:] + placed[:-1]) / 2
+    edges = np.concatenate(([2 * placed[0] - inner[0]], inner, [2 * placed[-1] - inner[-1]]))
+    return np.exp(edges) if logarithmic else edges
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -146,7 +183,7 @@ def export(figure: PublicationFigure, out: str | PathLike[str], venue: str = "ne
         pdf, png, table, text = (stack.enter_context(written_whole(path)) for path in paths)
         # Matplotlib would put the time into the PDF; the PNG's Software entry repeats the version without need.
         description = {"Title": figure.name, "Subject": figure.alt(data), "Keywords": record}
-        drawn.savefig(pdf, format="pdf", metadata={**description, "CreationDate": None})
+        drawn.savefig(pdf, format="pdf", dpi=PNG_DOTS_PER_INCH, metadata={**description, "CreationDate": None})
         drawn.savefig(
             png,
             format="png",

@@ -98,8 +98,17 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "gaussian-infonce": "#0F6D47",
         "no-predictor": "#787878",
         "directpred": "#C98500",
+        "barlow-twins": "#584500",
+        "vicreg": "#A65EA5",
+        "whitened": "#5992FF",
+        "sigreg": "#24A677",
+        "autoencoder": "#B77837",
+        "ema": "#693159",
     }
 )
+DENSITY = "cividis"
+"""The colour map of dense fields: rising in lightness throughout, and the same to normal and colour-blind eyes."""
+
 INK, FAINT = "#000000", "#5F5F5F"
 REPULSION_TINT, REVERSED_TINT = "#FBEADF", "#F2D3BE"
 

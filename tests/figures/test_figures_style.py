@@ -8,7 +8,7 @@ import pytest
 
 from jepalign.errors import InputError
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number
+from jepalign.figures.publication import FigureData, Series, density, number, plot
 from jepalign.figures.style import COLOURS, VENUES, Evidence, Page
 
 # Roles that share axes somewhere in the set.
@@ -19,6 +19,10 @@ TOGETHER = [
     ("jepa", "spectral-contrastive"),
     ("jepa", "no-predictor"),
     ("jepa", "directpred"),
+    ("jepa", "spectral-contrastive", "gaussian-infonce", "barlow-twins", "vicreg", "whitened"),
+    ("jepa", "spectral-contrastive", "log-det", "vicreg", "sigreg"),
+    ("jepa", "autoencoder"),
+    ("jepa", "attraction", "repulsion", "spectral-contrastive", "ema"),
 ]
 
 # Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.
@@ -162,3 +166,34 @@ def test_the_table_is_exact_and_in_long_form() -> None:
     assert lines[4] == 'b,two,measured,2.5e-301,-2.5e-301,"y, z"'
     assert data["b/two"].x is third
     assert [series.name for series in data.panel("a")] == ["one"]
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_a_density_has_its_cells_around_its_points(logarithmic: bool) -> None:
+    x, y = np.array([1.0, 2.0, 4.0]), np.array([0.5, 1.5])
+    grid = [part.ravel() for part in np.meshgrid(x, y)]
+    series = Series("a", "field", Evidence.COMPUTED, grid[0], grid[1], {"value": np.arange(6.0)})
+    with style.venue("icml"):
+        page = Page("icml", 2.0)
+        axes = page.subplots()
+        if logarithmic:
+            axes.set_xscale("log")
+        mesh = density(axes, series)
+    corners = np.asarray(mesh.get_coordinates())
+    middle = 2**0.5 if logarithmic else 1.5
+    assert corners[0, 1, 0] == pytest.approx(middle, rel=1e-15)
+    assert corners[:, 0, 1].tolist() == [0.0, 1.0, 2.0]
+    assert np.asarray(mesh.get_array()).tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
+def test_intervals_are_bars_through_markers_and_bands_around_lines() -> None:
+    x, y = np.array([0.0, 1.0]), np.array([2.0, 3.0])
+    ends = {"low": y - 0.5, "high": y + 1.0}
+    with style.venue("icml"):
+        axes = Page("icml", 2.0).subplots()
+        for kind in (Evidence.MEASURED, Evidence.COMPUTED):
+            plot(axes, Series("a", kind.name, kind, x, y, ends), "jepa")
+    bars, band = (part for part in axes.collections if str(part.get_gid()).endswith(", interval"))
+    assert [np.asarray(path.vertices)[:, 1].tolist() for path in bars.get_paths()] == [[1.5, 3.0], [2.5, 4.0]]
+    (path,) = band.get_paths()
+    assert set(map(tuple, np.asarray(path.vertices).tolist())) == {(0, 1.5), (0, 3.0), (1, 2.5), (1, 4.0)}
