@@ -11,14 +11,27 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_code_to_copy_runs_from_anywhere(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def run(code: str, directory: Path) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=directory)
     assert done.returncode == 0, done.stderr
-    (difference,) = re.findall(r"largest difference (\S+)", done.stdout)
+    return done.stdout
+
+
+def test_the_code_to_copy_runs_from_anywhere(tmp_path: Path) -> None:
+    out = run(BLOCKS[0], tmp_path)
+    (difference,) = re.findall(r"largest difference (\S+)", out)
     assert float(difference) < 1e-14
-    power, alignment, correction = map(float, re.findall(r"[\d.]+(?:e-\d+)?", done.stdout.splitlines()[-1]))
+    power, alignment, correction = map(float, re.findall(r"[\d.]+(?:e-\d+)?", out.splitlines()[-1]))
     assert power == pytest.approx(alignment + correction, rel=1e-3)  # four digits are printed
+
+
+def test_the_module_to_train_with_gives_every_layer_a_force(tmp_path: Path) -> None:
+    (module,) = BLOCKS[1:]
+    out = run(module + "\nprint(min(p.grad.norm().item() for p in encoder.parameters()))", tmp_path)
+    assert float(out) > 0
 
 
 def test_every_command_it_names_exists() -> None:
