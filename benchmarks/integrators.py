@@ -6,7 +6,7 @@ from typing import Any
 
 import mpmath as mp
 import numpy as np
-from measure import ACCURACY, TOLERANCES, Array, Row, error, once, seconds, shown
+from measure import ACCURACY, TOLERANCES, UNBOUNDED, Array, Row, at_least, at_most, error, once, seconds, shown
 from rich.console import Console
 from rich.progress import track
 from scipy.integrate import solve_ivp
@@ -104,9 +104,10 @@ def diffrax_calls(problem: Problem) -> dict[str, Callable[[float], Callable[[], 
             done = diffrax.diffeqsolve(
                 diffrax.ODETerm(field), solver, 0.0, float(problem.times[-1]), 1e-3 / float(problem.cross.max()) ** 2,
                 initial, saveat=diffrax.SaveAt(ts=times), max_steps=200_000, throw=False,
-                stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, jump_ts=None),
+                stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
             )  # fmt: skip
-            return (jnp.exp(done.ys) if logarithm else done.ys).T
+            states: Any = done.ys
+            return (jnp.exp(states) if logarithm else states).T
 
         solve = jax.jit(integrate)
 
@@ -188,7 +189,7 @@ def against_integrators(
     right = held_to_many_digits(problem, exact)
     best, tried = cheapest(problem, exact, methods, limit)
     (ours,) = seconds(problem.closed)
-    rows = [Row(f"{what}: error against 50 digits", f"{right:.1e}", "", right, f"≤ {ACCURACY:g}", right <= ACCURACY)]
+    rows = [Row(f"{what}: error against 50 digits", f"{right:.1e}", "", right, *at_most(right, ACCURACY))]
     scipy = {name: value for name, value in best.items() if name in methods}
     winner = min(scipy, key=lambda name: scipy[name][0], default=None)
     for method in methods:
@@ -200,23 +201,12 @@ def against_integrators(
                     shown(ours),
                     f"{method}: nearest {closest[0]:.0e}, in {shown(closest[1])}; not right within {limit:g} s a run",
                     np.inf,
-                    "",
-                    None,
                 )
             )
     for name, (took, setting) in sorted(best.items(), key=lambda item: item[1][0]):
-        bounded = name == winner
-        rows.append(
-            Row(
-                what,
-                shown(ours),
-                f"{name} {shown(took)} ({setting})",
-                took / ours,
-                f"≥ {bound:g}" if bounded else "",
-                took / ours >= bound if bounded else None,
-            )
-        )
+        held = at_least(took / ours, bound) if name == winner else UNBOUNDED
+        rows.append(Row(what, shown(ours), f"{name} {shown(took)} ({setting})", took / ours, *held))
     if winner is None:
-        rows.append(Row(what, shown(ours), "none of SciPy's reached the accuracy", np.inf, f"≥ {bound:g}", True))
+        rows.append(Row(what, shown(ours), "none of SciPy's reached the accuracy", np.inf, *at_least(np.inf, bound)))
     tried["closed form"] = [(max(right, 1e-17), ours, "")]
     return rows, tried

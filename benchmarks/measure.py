@@ -34,39 +34,64 @@ def on_one_thread() -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was measured, and the bound it has to keep."""
+    """One line of the table: what was measured, and the bound it has to keep.
+
+    ``miss`` is how far it is from the bound, in units of it: the bound holds up to 1; None where there is none.
+    """
 
     what: str
     ours: str
     other: str
     ratio: float
-    bound: str
-    holds: bool | None
+    bound: str = ""
+    miss: float | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row as printed."""
+        ratio = f"{self.ratio:.3g}" if np.isfinite(self.ratio) and self.other else ""
+        verdict = "" if self.miss is None else "holds" if self.miss <= 1 else "MISSED"
+        return self.what, self.ours, self.other, ratio, self.bound, verdict
+
+
+Bound = tuple[str, float | None]
+UNBOUNDED: Bound = ("", None)
+
+
+def at_least(value: float, bound: float) -> Bound:
+    """Return a lower bound in words, and the miss of it."""
+    return f"≥ {bound:g}", bound / value
+
+
+def at_most(value: float, bound: float, unit: str = "") -> Bound:
+    """Return an upper bound in words, and the miss of it."""
+    return f"≤ {bound:g}{unit}", value / bound
 
 
 def seconds(*calls: Callable[[], Any], repeats: int = REPEATS) -> list[float]:
-    """Return the least times of calls that take turns, each repeated until a sample takes at least 2 ms."""
+    """Return the least times of calls that take turns, each repeated until a sample takes at least 2 ms.
+
+    Seconds are this program's on the processor: what other programs take of it in between does not count.
+    """
     counts: list[int] = []
     for call in calls:
         call()
-        started = time.perf_counter()
-        call()
-        counts.append(max(1, int(2e-3 / max(time.perf_counter() - started, 1e-7))))
+        counts.append(max(1, int(2e-3 / max(once(call)[0], 1e-7))))
     least = [np.inf] * len(calls)
     for _ in range(repeats):
         for index, (call, count) in enumerate(zip(calls, counts, strict=True)):
-            started = time.perf_counter()
+            started = time.process_time()
             for _ in range(count):
                 call()
-            least[index] = min(least[index], (time.perf_counter() - started) / count)
+            least[index] = min(least[index], (time.process_time() - started) / count)
     return least
 
 
 def once(call: Callable[[], Any]) -> tuple[float, Any]:
     """Return the seconds of one call and its result."""
-    started = time.perf_counter()
+    started = time.process_time()
     result = call()
-    return time.perf_counter() - started, result
+    return time.process_time() - started, result
 
 
 def error(found: Array | None, exact: Array) -> float:

@@ -108,8 +108,17 @@ def save(measurement: Measurement, directory: str | os.PathLike[str]) -> tuple[P
     return arrays, table
 
 
-def load(name: str, directory: str | os.PathLike[str] | None = None) -> Measurement:
+def load(name: str, directory: str | os.PathLike[str] | None = None, *, command: str | None = None) -> Measurement:
     """Read a measurement from ``directory``, by default from those that ship with the package.
+
+    Parameters
+    ----------
+    name : str
+        The files are NAME.npz and NAME.json.
+    directory : path, optional
+        Where they lie.
+    command : str, optional
+        What makes them, by default the experiment of this name.
 
     Raises
     ------
@@ -117,14 +126,13 @@ def load(name: str, directory: str | os.PathLike[str] | None = None) -> Measurem
         If it is not there; the message names the command that makes it. Also if its files cannot be read.
     """
     _check_name(name)
+    make = command or f"jepalign simulate {name} --out DIR"
     folder: Traversable = files("jepalign.simulations") / "measurements" if directory is None else Path(directory)
     arrays_file, table_file = folder / f"{name}.npz", folder / f"{name}.json"
     for file in (arrays_file, table_file):
         if not file.is_file():
             where = str(folder) if directory is not None else "the measurements of the package"
-            raise InputError(
-                "name", name, f"has no file {file.name} in {where}; make it with: jepalign simulate {name} --out DIR"
-            )
+            raise InputError("name", name, f"has no file {file.name} in {where}; make it with: {make}")
     try:
         with arrays_file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -138,9 +146,7 @@ def load(name: str, directory: str | os.PathLike[str] | None = None) -> Measurem
         )
     except DAMAGE as problem:
         reason = " ".join(str(problem).split())
-        raise InputError(
-            "name", name, f"has damaged files ({reason}); make them with: jepalign simulate {name} --out DIR"
-        ) from problem
+        raise InputError("name", name, f"has damaged files ({reason}); make them with: {make}") from problem
 
 
 def _check_name(name: str) -> None:

@@ -56,6 +56,15 @@ def test_a_missing_measurement_names_the_command_that_makes_it(tmp_path: Path, d
     assert caught.value.argument == "name"
 
 
+def test_a_measurement_that_no_experiment_makes_names_its_own_command(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="make it with: make bench"):
+        load("not-there", tmp_path, command="make bench")
+    _, table = save(example(), tmp_path)
+    table.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="make them with: make bench"):
+        load("an-example", tmp_path, command="make bench")
+
+
 def test_half_a_measurement_is_missing(tmp_path: Path) -> None:
     _, table = save(example(), tmp_path)
     table.unlink()
