@@ -22,6 +22,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "map": "jepalign.figures.implicit_uniformity:Map",
         "power": "jepalign.figures.implicit_power:Power",
         "escape": "jepalign.figures.escape:Escape",
+        "world-model": "jepalign.figures.world_model:WorldModel",
     }
 )
 """Every figure by name, in the order of the story, as "module:class"."""
