@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FIGURES: Mapping[str, str] = MappingProxyType(
     {
+        "lens": "jepalign.figures.lens:Lens",
         "dictionary": "jepalign.figures.dictionary:Dictionary",
         "map": "jepalign.figures.implicit_uniformity:Map",
         "power": "jepalign.figures.implicit_power:Power",
