@@ -33,6 +33,7 @@ class AblationPlan:
     """One scale: architectures, seeds of each, pairs in a batch, pairs on which fresh views are measured, most steps of a run."""
 
     encoders: tuple[str, ...]
+    channels: tuple[int, ...]  # of the convolutional one
     seeds: int
     pairs: int
     measured: int
@@ -42,9 +43,11 @@ class AblationPlan:
 
 
 SCALES = {
-    "quick": AblationPlan(("linear",), seeds=2, pairs=96, measured=800, most=700, fine=0.1),
-    # Cut down for a CPU: few seeds, and no convolutional encoder, which ``AblationPlan.encoders`` may name.
-    "paper": AblationPlan(("linear", "tanh", "relu"), seeds=2, pairs=96, measured=1500, most=3400, fine=0.04),
+    "quick": AblationPlan(("linear", "convolutional"), (3,), seeds=1, pairs=96, measured=800, most=700, fine=0.1),
+    # Cut down for a CPU: two seeds, small images and few channels.
+    "paper": AblationPlan(
+        ("linear", "tanh", "relu", "convolutional"), (4, 6), seeds=2, pairs=96, measured=1500, most=3400, fine=0.04
+    ),
 }
 COLLAPSE = (
     "without predictor, and with one but no stop-gradient, at most 1% of tr Φ is left in every run; error over that"
@@ -93,7 +96,7 @@ def ablation(
 
     for kind, which in cases:
         data = Views(plan, kind, seed=seed, device=where)
-        networks = [network(kind, seed * 1000 + 2 * s) for s in range(plan.seeds)]
+        networks = [network(kind, seed * 1000 + 2 * s, plan.channels) for s in range(plan.seeds)]
         names.append(architecture(networks[0]))
         found.append(
             cube_run(plan, networks, data, fresh=which == VIEWS[0], seed=seed, told=told(f"{names[-1]}, {which}"))
@@ -156,10 +159,10 @@ class Views:
             yield self.draw(self.pairs, generator) if fresh else self.fixed
 
 
-def network(kind: str, seed: int) -> MLP | Convolutional:
-    """Return a fresh encoder of one kind."""
+def network(kind: str, seed: int, channels: tuple[int, ...] = ()) -> MLP | Convolutional:
+    """Return a fresh encoder of one kind; only a convolutional one has ``channels``."""
     if kind == "convolutional":
-        return Convolutional(8, (4, 6), WIDTH, "tanh", seed=seed)
+        return Convolutional(8, channels, WIDTH, "tanh", seed=seed)
     widths = (COMPONENTS, WIDTH) if kind == "linear" else (COMPONENTS, 64, 64, WIDTH)
     return MLP(widths, kind, seed=seed)
 

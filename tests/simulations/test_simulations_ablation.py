@@ -1,33 +1,38 @@
 """The ablation cube: its training and its flow against code of other modules, and its rows at quick scale."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from jepalign.linear_models import LinearJEPA, ViewPair
 from jepalign.linear_models.dictionary import DICTIONARY
-from jepalign.simulations.ablation import SCALES, VIEWS, Views, ablation, network
+from jepalign.simulations.ablation import SCALES, VIEWS, Views, ablation, control_rows, frozen_run, network
 from jepalign.simulations.corners import CORNERS, Corner, Cube, Moments, horizon, slow_rate
 from jepalign.simulations.encoders import linear_predictor
 from jepalign.simulations.ensembles import Members, Method, train_ensemble
 from jepalign.simulations.ensembles.stacks import stacked
 
-DATA = Views(SCALES["quick"], "tanh", seed=0, device=torch.device("cpu"))
+CPU = torch.device("cpu")
+CHANNELS = SCALES["quick"].channels
+DATA = {kind: Views(SCALES["quick"], kind, seed=0, device=CPU) for kind in ("linear", "tanh", "convolutional")}
 
 
+@pytest.mark.parametrize("kind", ["tanh", "convolutional"])
 @pytest.mark.parametrize("predictor", [False, True])
 @pytest.mark.parametrize("target", ["gradient", "stop", "ema"])
-def test_training_is_that_of_the_ensembles(predictor: bool, target: str) -> None:
+def test_training_is_that_of_the_ensembles(kind: str, predictor: bool, target: str) -> None:
     seeds, step, beta = [3, 7], 0.02, 1.5
-    trial, state = stacked("networks", [network("tanh", own) for own in seeds], torch.float64, None)
+    trial, state = stacked("networks", [network(kind, own, CHANNELS) for own in seeds], torch.float64, None)
     P = torch.stack([linear_predictor(16, seed=own + 1).weight.detach() for own in seeds])
     cube = Cube(Corner(predictor, target), trial, state, P, step=step, beta=beta)
     for _ in range(5):
-        cube.step(*DATA.fixed)
+        cube.step(*DATA[kind].fixed)
     found = train_ensemble(
         Members(seed=seeds, step=step, ema_rate=beta if target == "ema" else None),
-        lambda own: network("tanh", own),
-        lambda _: (DATA.fixed for _ in range(5)),
+        lambda own: network(kind, own, CHANNELS),
+        lambda _: (DATA[kind].fixed for _ in range(5)),
         steps=5,
         method=Method(predictor="learnt" if predictor else "none", stop_gradient=target != "gradient"),
     )
@@ -62,7 +67,7 @@ def test_gradient_through_the_average_is_ema_for_small_steps() -> None:
         for step in (0.02, 0.01):
             cube = Cube(Corner(True, target), trial, state, P, step=step, beta=1.0)
             for _ in range(int(1 / step)):
-                cube.step(*DATA.fixed)
+                cube.step(*DATA["linear"].fixed)
             ends[target, step] = cube.encoder["last.weight"]
     gaps = [(ends["ema", step] - ends["average", step]).norm() for step in (0.02, 0.01)]
     assert 1.7 < gaps[0] / gaps[1] < 2.3
@@ -102,9 +107,19 @@ def test_horizon_is_long_enough_for_modes_without_common_axes(name: str) -> None
         assert longer == horizon(alike, [other], 0.8, 0.1, 0.01)
 
 
-def test_quick_run() -> None:
+def test_convolutional_last_layers_on_frozen_features_decay_as_told() -> None:
+    networks = [network("convolutional", 0, CHANNELS)]
+    found = frozen_run(SCALES["quick"], networks, DATA["convolutional"], seed=0, told=lambda _: None)
+    rows = control_rows("convolutional", "convolutional", found)
+    assert [entry["verdict"] for entry in rows] == ["holds", "holds"]
+    assert "control" in rows[1]["experiment"]
+
+
+def test_quick_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A convolutional encoder takes half of the time; its parts are tested above.
+    monkeypatch.setitem(SCALES, "quick", replace(SCALES["quick"], encoders=("linear",)))
     found = ablation()
-    assert found.arrays["left"].shape == (2, len(CORNERS), 2)
+    assert found.arrays["left"].shape == (2, len(CORNERS), 1)
     assert np.isfinite(found.arrays["left"]).all()
     assert set(found.arrays["views"]) == set(VIEWS)
     for entry in found.rows:
