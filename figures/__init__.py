@@ -24,6 +24,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "power": "jepalign.figures.implicit_power:Power",
         "escape": "jepalign.figures.escape:Escape",
         "world-model": "jepalign.figures.world_model:WorldModel",
+        "deep": "jepalign.figures.deep:Deep",
     }
 )
 """Every figure by name, in the order of the story, as "module:class"."""
