@@ -22,6 +22,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "dictionary": "jepalign.figures.dictionary:Dictionary",
         "map": "jepalign.figures.implicit_uniformity:Map",
         "power": "jepalign.figures.implicit_power:Power",
+        "ablation": "jepalign.figures.ablation:Ablation",
         "escape": "jepalign.figures.escape:Escape",
         "world-model": "jepalign.figures.world_model:WorldModel",
         "deep": "jepalign.figures.deep:Deep",

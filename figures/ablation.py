@@ -1,0 +1,266 @@
+"""The ablation cube (4.1): predictor, stop-gradient and EMA, alone and together; what lives, and at what rate the rest dies."""
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from jepalign.figures import style
+from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.style import FAINT, Evidence, Page
+from jepalign.linear_models.jepa import LinearJEPA
+from jepalign.linear_models.trajectories import balanced_jepa, ema_without_predictor
+from jepalign.linear_models.views import ViewPair
+from jepalign.measurements import Measurement, load
+
+CROSS, LAG = 0.8, 0.3
+"""λ and β of the mode that is drawn; σ = 1, α = 1, no decay, and w = v = p = 1 at the start."""
+
+# What happens to the target, as the measurement names it: how a column is headed.
+TARGETS = {
+    "no stop-gradient": "gradient passes",
+    "stop-gradient": "stop-gradient",
+    "stop-gradient, EMA": "with EMA",
+    "EMA, gradient through the average": "through average",
+    "EMA, target trained and pulled": "target trained",
+}
+PREDICTORS = {"no predictor": "without predictor", "predictor": "with predictor"}
+COLLAPSING = [("no predictor", target) for target in TARGETS] + [("predictor", "no stop-gradient")]
+VIEWS = {"fresh views": "o", "fixed views": "s"}
+FROZEN = "frozen features"
+ARCHITECTURES = ("linear", "tanh", "relu")
+LONGEST, APART = 40.0, 6.5
+"""How long modes are followed, and the distance between architectures beside them."""
+RATES = "rates"
+
+
+class Ablation:
+    """Every corner of the cube, both readings of EMA without stop-gradient: a mode, trained encoders, and rates of collapse.
+
+    Parameters
+    ----------
+    measurements : path, optional
+        Where ablation.npz and ablation.json lie; by default, in the package.
+    """
+
+    name = "ablation"
+
+    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
+        self.measurements = None if measurements is None else Path(measurements)
+
+    def compute(self) -> FigureData:
+        """Solve the mode of every corner and read the measurement.
+
+        Raises
+        ------
+        InputError
+            If it is missing; the message names the command that makes it.
+        """
+        measured = load("ablation", self.measurements)
+        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
+        inputs = (folder / "ablation.npz", folder / "ablation.json")
+        series = [*modes(), *ends(measured), *rates(measured)]
+        return FigureData(tuple(series), summary(measured), inputs)
+
+    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+        """Draw two rows of corners and, beneath them, rates of collapse."""
+        with style.venue(venue) as found:
+            page = Page(venue, 3.9)
+            grid = page.add_gridspec(3, len(TARGETS), height_ratios=(1, 1, 0.95))
+            for row, predictor in enumerate(PREDICTORS):
+                for column, target in enumerate(TARGETS):
+                    axes = page.add_subplot(grid[row, column])
+                    draw_corner(axes, data, predictor, target)
+                    if row == 0:
+                        axes.set_title(TARGETS[target], size=found.note)
+                        axes.tick_params(labelbottom=False)
+                    axes.set_ylabel(f"{PREDICTORS[predictor]}\nshare left" if column == 0 else " ")
+                    axes.tick_params(labelleft=column == 0)
+            draw_rates(page.add_subplot(grid[2, :]), data)
+        return page
+
+    def caption(self, data: FigureData) -> str:
+        """Return the caption."""
+        n = {key: number(value, 2) for key, value in data.numbers.items()}
+        return (
+            r"The ablation cube. Above: the share of $\mathrm{tr}\,\Phi$ that is left. Lines: one mode with $\lambda = "
+            rf"{n['lambda']}$, $\sigma = \alpha = 1$, no decay and, where the target lags, $\beta = {n['beta']}$; solid: closed "
+            r"form, proved; dashed: computed, by integration. Markers: measured at the end of trainings of linear, tanh and "
+            r"ReLU encoders of digits (from left to right), on views drawn afresh (circles) or fixed (squares); bars: two "
+            r"seeds. Without a predictor everything collapses, with stop-gradient at half the rate, and EMA only delays it; a "
+            r"predictor through whose target the gradient passes collapses at $1 - \rho^2$ or faster. With predictor and "
+            rf"stop-gradient the mode rests at $p^* = \rho = {n['rest']}$, with EMA too. The two readings of EMA without "
+            r"stop-gradient: a gradient through the average, in the flow the same as stop-gradient and EMA, though a step of "
+            r"length $\varepsilon$ lets $\varepsilon\beta$ of it pass, by which these trainings still fall; and a target that "
+            rf"is trained and pulled, which survives at $p^* = {n['trained']}$. At least ${n['least']}$ is left in every "
+            rf"training that is told to survive, and at most ${n['most, fresh views']}$ (fresh views) or "
+            rf"${n['most, fixed views']}$ (fixed) in the others. Below: measured rates of collapse over the second half, by "
+            rf"those of the flow on the features at the start. On features that stay (triangles) they agree to "
+            rf"${number(100 * data.numbers['frozen'], 1)}\%$, in trainings on fresh views to "
+            rf"${number(100 * data.numbers['fresh'], 2)}\%$; deep encoders fit fixed views, and collapse down to "
+            rf"${number(1 / data.numbers['slowest'], 2)}$ times more slowly."
+        )
+
+    def alt(self, data: FigureData) -> str:
+        """Return the description for those who cannot see it."""
+        return (
+            "Ten small panels of the share of embedding variance left over time, in two rows without and with predictor, five "
+            "columns of what happens to the target. All curves of the upper row and the first of the lower one fall without "
+            "end, more slowly with an averaged target; the other four level off, and markers of trained encoders agree. Below, "
+            "measured over predicted rates of six collapsing corners: near one for frozen features and fresh views, far below "
+            "one for deep encoders on fixed views."
+        )
+
+
+def mode(predictor: str, target: str) -> tuple[Evidence, np.ndarray, np.ndarray]:
+    """Return how the mode of a corner is known, times, and its weight at them."""
+    times = np.linspace(0.0, LONGEST, 41)
+    if predictor == "no predictor":
+        if "EMA" not in target or target.endswith("pulled"):
+            # From v = w the trained target stays the encoder itself.
+            rate = (1 - CROSS) * (2 if target == "no stop-gradient" else 1)
+            return Evidence.PROVED, times, np.exp(-rate * times)
+        return Evidence.PROVED, times, ema_without_predictor(times, 1.0, 1.0, CROSS, 1.0, ema_rate=LAG)[0]
+    if target == "stop-gradient":
+        return Evidence.PROVED, times, balanced_jepa(times, 1.0, CROSS, 1.0)
+    views = ViewPair.from_covariances([[1.0]], [[1.0]], [[CROSS]])
+    passes = target in ("no stop-gradient", "EMA, target trained and pulled")
+    jepa = LinearJEPA(views, ema_rate=LAG if "EMA" in target else None, leak=float(passes))
+    return Evidence.COMPUTED, times, jepa.solve([[1.0]], [[1.0]], times).encoder[:, 0, 0]
+
+
+def modes() -> list[Series]:
+    """Return w² over time in every corner."""
+    found: list[Series] = []
+    for predictor in PREDICTORS:
+        for target in TARGETS:
+            evidence, times, weight = mode(predictor, target)
+            found.append(Series(f"{predictor}, {target}", "mode", evidence, times, weight**2))
+    return found
+
+
+def cases(measured: Measurement, views: str) -> list[int]:
+    """Return the run of every architecture on such views, in order."""
+    names, kinds = measured.arrays["architecture"], measured.arrays["views"]
+    return [
+        next(q for q in range(len(names)) if str(names[q]).startswith(first) and str(kinds[q]) == views)
+        for first in ARCHITECTURES
+    ]
+
+
+def corner_of(measured: Measurement, predictor: str, target: str) -> int:
+    """Return the place of a corner in the measurement."""
+    return [str(name) for name in measured.arrays["corner"]].index(f"{predictor}, {target}")
+
+
+def between_seeds(panel: str, name: str, x: np.ndarray, values: np.ndarray) -> Series:
+    """Return geometric means over seeds, (n, S), as measured, with the least and the greatest."""
+    extra = {"low": values.min(axis=1), "high": values.max(axis=1)}
+    return Series(panel, name, Evidence.MEASURED, x, np.exp(np.log(values).mean(axis=1)), extra)
+
+
+def ends(measured: Measurement) -> list[Series]:
+    """Return what is left at the end of training, beside the mode's times."""
+    found: list[Series] = []
+    for predictor in PREDICTORS:
+        for target in TARGETS:
+            corner = corner_of(measured, predictor, target)
+            for shift, views in zip((-0.16, 0.16), VIEWS, strict=True):
+                x = LONGEST + APART * (np.arange(1.0, 1 + len(ARCHITECTURES)) + shift)
+                left = measured.arrays["left"][cases(measured, views), corner]
+                found.append(between_seeds(f"{predictor}, {target}", views, x, left))
+    return found
+
+
+def quotients(measured: Measurement, views: str) -> np.ndarray:
+    """Return measured over predicted rates of the collapsing corners, (6, architectures, seeds)."""
+    arrays = measured.arrays
+    corners = [corner_of(measured, *corner) for corner in COLLAPSING]
+    if views == FROZEN:
+        fixed = np.flatnonzero(arrays["views"] == "fixed views").tolist()
+        order = [fixed.index(run) for run in cases(measured, "fixed views")]
+        seen, told = arrays["frozen_rate"][order], arrays["frozen_flow"][order]
+    else:
+        seen, told = (arrays[key][cases(measured, views)] for key in ("rate", "from_start"))
+    return (seen / told)[:, corners].transpose(1, 0, 2)
+
+
+def rates(measured: Measurement) -> list[Series]:
+    """Return measured over predicted rates of collapse, by corner, and the line on which they agree."""
+    found = [Series(RATES, "predicted", Evidence.COMPUTED, np.array([-0.5, len(COLLAPSING) - 0.5]), np.ones(2))]
+    for group, views in enumerate((FROZEN, *VIEWS)):
+        values = quotients(measured, views)
+        x = np.arange(len(COLLAPSING))[:, None] + (group - 1) * 0.3 + (np.arange(len(ARCHITECTURES)) - 1) * 0.075
+        found.append(between_seeds(RATES, views, x.ravel(), values.reshape(-1, values.shape[2])))
+    return found
+
+
+def summary(measured: Measurement) -> dict[str, float]:
+    """Return the numbers that the caption quotes."""
+    arrays = measured.arrays
+    lives = arrays["survives"].astype(bool)
+    left = {views: arrays["left"][cases(measured, views)] for views in VIEWS}
+    rho = CROSS
+    fixed = quotients(measured, "fixed views")
+    return {
+        "lambda": CROSS,
+        "beta": LAG,
+        "rest": rho,
+        "trained": rho * LAG / (LAG + 1 - rho**2),
+        "least": min(float(part[:, lives].min()) for part in left.values()),
+        **{f"most, {views}": float(part[:, ~lives].max()) for views, part in left.items()},
+        "frozen": float(np.abs(quotients(measured, FROZEN) - 1).max()),
+        "fresh": float(np.abs(quotients(measured, "fresh views") - 1).max()),
+        "slowest": float(fixed.min()),
+    }
+
+
+def role(predictor: str, target: str) -> str:
+    """Return the colour of a corner."""
+    if predictor == "predictor":
+        return "jepa"
+    return "ema" if "EMA" in target else "no-predictor"
+
+
+def told(predictor: str, target: str, numbers: dict[str, float]) -> str:
+    """Return what 4.1 says of the mode that is drawn: its rate of collapse, or where the predictor rests."""
+    if predictor == "predictor":
+        if target == "no stop-gradient":
+            return rf"rate $\geq {1 - CROSS**2:.2f}$"
+        return rf"$p^* = {numbers['trained' if target.endswith('pulled') else 'rest']:.2f}$"
+    if "EMA" in target and not target.endswith("pulled"):
+        rate = (1 + LAG - np.sqrt((1 - LAG) ** 2 + 4 * LAG * CROSS)) / 2
+    else:
+        rate = (1 - CROSS) * (2 if target == "no stop-gradient" else 1)
+    return f"rate {number(rate, 2)}"
+
+
+def draw_corner(axes: Axes, data: FigureData, predictor: str, target: str) -> None:
+    """Draw one corner: its mode over time, and what is left of trained encoders beside it."""
+    panel = f"{predictor}, {target}"
+    colour = role(predictor, target)
+    axes.set(yscale="log", xlim=(0, LONGEST + 4 * APART), ylim=(4e-5, 200), yticks=(1e-4, 1e-2, 1))
+    axes.set_xticks((0, LONGEST / 2, LONGEST, LONGEST + 2 * APART), ("0", f"{LONGEST / 2:.0f}\ntime", "", "\ntrained"))
+    axes.minorticks_off()
+    axes.tick_params(axis="y", labelsize=axes.yaxis.label.get_fontsize())
+    axes.axvline(LONGEST + 0.25 * APART, ymax=0.8, color=FAINT, lw=0.5)
+    plot(axes, data[f"{panel}/mode"], colour)
+    for views, marker in VIEWS.items():
+        plot(axes, data[f"{panel}/{views}"], colour, marker=marker, markersize=3.0)
+    axes.text(0.04, 0.98, told(predictor, target, dict(data.numbers)), va="top", transform=axes.transAxes)
+
+
+def draw_rates(axes: Axes, data: FigureData) -> None:
+    """Draw measured over predicted rates of the corners that collapse."""
+    axes.set(yscale="log", xlim=(-0.55, len(COLLAPSING) - 0.45), ylim=(0.009, 2.2), ylabel="rate\nmeasured / predicted")
+    names = [TARGETS[target].replace(" ", "\n") for _, target in COLLAPSING[:-1]] + ["predictor,\ngradient passes"]
+    axes.set_xticks(range(len(COLLAPSING)), names)
+    axes.set_xlabel("corners that collapse")
+    axes.set_yticks((0.01, 0.1, 1.0), ("0.01", "0.1", "1"))
+    plot(axes, data[f"{RATES}/predicted"], "jepa", linewidth=0.8)
+    for views, marker in ((FROZEN, "^"), *VIEWS.items()):
+        plot(axes, data[f"{RATES}/{views}"], "jepa", marker=marker, markersize=3.0, label=views)
+    axes.legend(loc="lower left", handletextpad=0.1, borderaxespad=0.1, labelspacing=0.2, ncols=3, columnspacing=1.0)
