@@ -24,6 +24,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "power": "jepalign.figures.implicit_power:Power",
         "ablation": "jepalign.figures.ablation:Ablation",
         "escape": "jepalign.figures.escape:Escape",
+        "hybrids": "jepalign.figures.hybrids:Hybrids",
         "world-model": "jepalign.figures.world_model:WorldModel",
         "deep": "jepalign.figures.deep:Deep",
     }
