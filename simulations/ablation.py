@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from jepalign.datasets import digits
+from jepalign.linear_models.forecast.baselines import effective_rank
 from jepalign.measurements import Measurement
 from jepalign.simulations.corners import CORNERS, Corner, Cube, Moments, horizon, slow_rate
 from jepalign.simulations.data import both_orders
 from jepalign.simulations.encoders import MLP, Convolutional, linear_predictor
 from jepalign.simulations.ensembles.stacks import stacked
-from jepalign.simulations.last_layer import effective_rank
 from jepalign.simulations.results import REFUSAL, Row, Series, check_scale, measured, row, stated
 from jepalign.simulations.training import Progress, device_named
 
@@ -239,7 +239,9 @@ def decay(corner: Corner, states: tuple[Moments, ...], half: float, beta: float)
     left = end.variance() / start.variance()
     return {
         "left": left,
-        "rank": np.array([effective_rank(part.weight @ part.context @ part.weight.T) for part in states]),
+        "rank": np.array(
+            [float(effective_rank(np.linalg.eigvalsh(part.weight @ part.context @ part.weight.T))) for part in states]
+        ),
         "backbone": float(np.log(end.variance(start.weight) / start.variance()) / np.log(left)),
         "rate": rate(middle.variance(), end.variance()),
         "last_layer": rate(middle.variance(), middle.variance(end.weight)),

@@ -153,7 +153,7 @@ def escape_run(
             found["forecast"][e, s] = forecast(layer, kind, rests[s])
             steps[s] = plan.coarse * step_size(layer, kind, start)
             if e == len(plan.starts) - 1:
-                rate[s] = layer.spectrum()[0].max() if kind == KINDS[2] else linear_rate(layer)
+                rate[s] = layer.modes().cross.max() if kind == KINDS[2] else linear_rate(layer)
         known = np.where(np.isfinite(found["forecast"][e]), found["forecast"][e], 0.0)
         count = int(min(plan.most, 1.25 * (known / steps).max() + 50))
 

@@ -7,9 +7,10 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
+from jepalign.linear_models.forecast import LastLayer
 from jepalign.simulations.data import PairedViews, both_orders
 from jepalign.simulations.encoders import MLP
-from jepalign.simulations.last_layer import LastLayer, last_layer
+from jepalign.simulations.last_layer import last_layer
 
 COMPONENTS, WIDTH = 32, 8
 KINDS = ("JEPA, balanced", "JEPA, default predictor", "spectral contrastive")
@@ -33,7 +34,8 @@ def near_collapse(
     encoder: MLP, predictor: nn.Linear, kind: str, start: float, views: tuple[Tensor, Tensor]
 ) -> tuple[LastLayer, float]:
     """Put an encoder and its predictor at a start, in place; return what they are and the weight w∞ of the leading mode at rest."""
-    lam, sigma = (float(part[0]) for part in last_layer(encoder, predictor, *views).spectrum())
+    modes = last_layer(encoder, predictor, *views).modes()
+    lam, sigma = float(modes.cross[0]), float(modes.variance[0])
     rest = math.sqrt(max(lam, 0)) / sigma if kind == KINDS[2] else abs(lam) / sigma
     with torch.no_grad():
         weight = encoder.last.weight
@@ -50,7 +52,7 @@ def forecast(layer: LastLayer, kind: str, rest: float) -> float:
     The time of unbalanced and contrastive starts is logarithmic in their size: what has not escaped by 2000 has come to rest.
     """
     # Only one moment is wanted of hundreds of flows: an event of a Runge–Kutta solver is far faster than a whole path.
-    W, P = layer.weight, layer.predictor
+    W, P = layer.encoder, layer.predictor
     k, C, moment = len(W), (layer.views.cross + layer.views.cross.T) / 2, layer.views.context
     contrastive = kind == KINDS[2]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from jepalign.linear_models.collapse import critical_weight_decay
+from jepalign.linear_models.forecast.flow import descend
 from jepalign.simulations.ensembles import Members
 from jepalign.simulations.results import numpy
 from jepalign.simulations.training import LOST
@@ -27,7 +28,7 @@ class Layers:
     target: Tensor
 
     def critical(self) -> np.ndarray:
-        """Return η_c = λ²/(4σ), (M, h), descending, read as :meth:`jepalign.simulations.last_layer.LastLayer.spectrum` does."""
+        """Return η_c = λ²/(4σ), (M, h), descending, read as :meth:`jepalign.linear_models.forecast.LastLayer.modes` does."""
         values, vectors = torch.linalg.eigh((self.cross + self.cross.mT) / 2)
         variance = torch.einsum("mji,mjk,mki->mi", vectors, self.context, vectors).clamp(min=NOTHING)
         values = torch.where(values.abs() > NOTHING, values, torch.zeros_like(values))
@@ -46,10 +47,10 @@ class Layers:
 
 
 def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -> Layers:
-    """Train last layers by ``steps`` steps of descent on features that stay: the Euler steps of what ``LastLayer`` integrates.
+    """Train last layers by ``steps`` steps of descent on features that stay.
 
-    A member that diverges, as trainings whose features give way do not, is integrated anew with steps half as long, up
-    to ``halvings`` times.
+    They are the Euler steps of the flow that :func:`jepalign.linear_models.forecast.flow.solve` integrates. A member that
+    diverges, as trainings whose features give way do not, is integrated anew with steps half as long, up to ``halvings`` times.
     """
 
     def column(values: np.ndarray) -> Tensor:
@@ -64,15 +65,18 @@ def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -
         weight, predictor, target = (part[left] for part in (layers.weight, layers.predictor, layers.target))
         context, cross, rate = layers.context[left], layers.cross[left], alpha[left]
         length = step[left] / 2**halving
-        kept, follow = 1 - length * eta[left], length * beta[left]
-        for _ in range(steps * 2**halving):
-            error = predictor @ weight @ context - target @ cross  # E (PWh − Vh⁺)hᵀ
-            weight, predictor = (
-                kept * weight - length * predictor.mT @ error,
-                kept * predictor - length * rate * error @ weight.mT,
-            )
-            target = target + follow * (weight - target)
-        parts = (weight, predictor, target)
+        parts = descend(
+            weight,
+            predictor,
+            target,
+            context,
+            cross,
+            steps=steps * 2**halving,
+            step=length,
+            rate=rate,
+            decay=eta[left],
+            follow=length * beta[left],
+        )
         fine = torch.stack([part.flatten(1).abs().amax(1) <= LOST for part in parts]).all(0)
         for mine, part in zip(found, parts, strict=True):
             # What diverges at the shortest step as well is kept as it was.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jepalign.errors import InputError
+from jepalign.linear_models.forecast import RunSettings
 from jepalign.simulations.encoders import linear_predictor
 from jepalign.simulations.objectives import prediction_loss
 
@@ -66,6 +67,11 @@ class Rates:
             raise InputError("weight_decay", self.weight_decay, "must not be negative, and step · weight_decay below 1")
         if self.ema is not None and not 0 <= self.ema * self.step <= 1:
             raise InputError("ema", self.ema, "must not be negative, and step · ema at most 1")
+
+    @property
+    def settings(self) -> RunSettings:
+        """The constants of the flow, without the step."""
+        return RunSettings(self.weight_decay, self.predictor, self.ema)
 
     @property
     def retained(self) -> float:

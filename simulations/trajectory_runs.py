@@ -8,6 +8,7 @@ from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 from jepalign.linear_models import LinearJEPA, ViewPair
+from jepalign.linear_models.forecast.flow import solve
 from jepalign.linear_models.trajectories.arrival import deep_jepa_time, masked_autoencoder_time
 from jepalign.linear_models.trajectories.balanced import balanced_jepa
 from jepalign.linear_models.trajectories.depth import deep_jepa, masked_autoencoder
@@ -184,10 +185,10 @@ def deep_run(activation: str, flow_time: float, pairs: int, seed: int, device: t
     cross, axes = np.linalg.eigh((layer.views.cross + layer.views.cross.T) / 2)
     variance = np.einsum("ij,jk,ki->i", axes.T, layer.views.context, axes)
     kept = variance > 1e-9 * variance.max()  # a feature that does not vary carries nothing
-    starts = np.linalg.norm(layer.weight @ axes, axis=0)[kept]
+    starts = np.linalg.norm(layer.encoder @ axes, axis=0)[kept]
     told = balanced_jepa(time[:, None], np.maximum(starts, 1e-30), cross[kept], variance[kept])
-    frozen = layer.forecast(rates, time).encoder @ layer.views.context
-    frozen = np.einsum("tij,tij->t", frozen, layer.forecast(rates, time).encoder)
+    frozen = solve(layer, rates.settings, time).encoder
+    frozen = np.einsum("tij,tij->t", frozen @ layer.views.context, frozen)
     observed, drift = np.full(len(time), np.nan), np.full(len(time), np.nan)
 
     def look(step: int, _x: Tensor, _y: Tensor) -> None:

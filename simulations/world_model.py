@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from jepalign.datasets import rotating_transitions
+from jepalign.linear_models.forecast.baselines import effective_rank
 from jepalign.linear_models.masking.rollout import rollout_error, rotation_modes
 from jepalign.measurements import Measurement
 from jepalign.simulations.encoders import MLP, ActionPredictor
-from jepalign.simulations.last_layer import effective_rank
 from jepalign.simulations.results import check_scale, counter, measured, numpy, stated
 from jepalign.simulations.training import Progress, device_named
 from jepalign.simulations.world_rows import (
@@ -264,7 +264,7 @@ def recovery(activation: str, plan: WorldPlan, seed: int, device: torch.device) 
             continue
         with torch.no_grad():
             z = numpy(encoder(fresh))
-        ranks[index] = effective_rank(z.T @ z / len(z))
+        ranks[index] = effective_rank(np.linalg.eigvalsh(z.T @ z / len(z)))
         z = np.concatenate((z, np.ones((len(z), 1))), axis=1)
         half = len(z) // 2
         for plane, (radius, angle) in enumerate(zip(SHRINKAGE, ANGLE, strict=True)):

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from jepalign.linear_models import LinearJEPA
 from jepalign.linear_models.contrastive import SpectralContrastive
+from jepalign.linear_models.forecast import LastLayer, RunSettings
+from jepalign.linear_models.forecast.flow import solve
 from jepalign.linear_models.trajectories.arrival import deep_jepa_time
 from jepalign.simulations.data import digit_views
 from jepalign.simulations.encoders import linear_predictor
 from jepalign.simulations.escape import escape, slopes
-from jepalign.simulations.last_layer import LastLayer
 from jepalign.simulations.near_collapse import (
     KINDS,
     WIDTH,
@@ -22,7 +24,6 @@ from jepalign.simulations.near_collapse import (
     network,
     whitened,
 )
-from jepalign.simulations.training import Rates
 
 
 def start(kind: str, size: float) -> tuple[LastLayer, float]:
@@ -38,11 +39,11 @@ def test_components_are_white_and_exchangeable_on_the_sample() -> None:
 
 def test_a_balanced_start_is_balanced_and_as_small_as_asked() -> None:
     layer, rest = start(KINDS[0], 0.01)
-    W, P = layer.weight, layer.predictor
+    W, P = layer.encoder, layer.predictor
     assert np.allclose(P.T @ P, W @ W.T, atol=1e-15)
     assert np.isclose(np.linalg.norm(W, 2), 0.01 * rest)
-    lam, sigma = layer.spectrum()
-    assert np.isclose(rest, lam[0] / sigma[0])
+    modes = layer.modes()
+    assert np.isclose(rest, modes.cross[0] / modes.variance[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,17 +52,18 @@ def test_forecast_is_when_the_flow_of_the_linear_theory_escapes(kind: str) -> No
     time = forecast(layer, kind, rest)
     # At that time the flow, integrated by other code, is at the level.
     if kind == KINDS[2]:
-        found = SpectralContrastive(layer.views).solve(layer.weight, [0.0, time / 4]).encoder[-1]
+        found = SpectralContrastive(layer.views).solve(layer.encoder, [0.0, time / 4]).encoder[-1]
     else:
-        found = layer.forecast(Rates(step=1.0), np.array([0.0, time])).encoder[-1]
+        found = solve(layer, RunSettings(), [time]).encoder[-1]
     assert np.isclose(np.linalg.norm(found, 2), rest / 2, rtol=2e-3)
 
 
 def test_growth_rate_is_that_of_the_flow_from_almost_nothing() -> None:
     layer, _ = start(KINDS[1], 1e-5)
     rate = linear_rate(layer)
-    path = layer.flow(Rates(step=1.0)).solve(layer.weight, layer.predictor, [0.0, 4 / rate, 5 / rate], rtol=1e-9)
-    late = np.linalg.norm(path.encoder, axis=(1, 2))
+    jepa = LinearJEPA(layer.views)
+    late = jepa.solve(layer.encoder, layer.predictor, [0.0, 4 / rate, 5 / rate], rtol=1e-9).encoder
+    late = np.linalg.norm(late, axis=(1, 2))
     assert np.isclose(math.log(late[2] / late[1]), 1.0, atol=0.1)
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from jepalign.errors import InputError
+from jepalign.linear_models.forecast.flow import solve
 from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import MLP, linear_predictor
-from jepalign.simulations.last_layer import effective_rank, last_layer, surviving
+from jepalign.simulations.last_layer import last_layer
 from jepalign.simulations.training import JEPA, Rates
 
 
@@ -23,22 +24,18 @@ def test_a_network_with_frozen_features_follows_the_forecast(ema: float | None) 
     jepa = JEPA(encoder, predictor, rates)
     decayed = jepa.optimizer.param_groups[0]
     decayed["params"] = [encoder.last.weight]
-    path = measured.forecast(rates, np.array([2.0, 4.0]))
+    path = solve(measured, rates.settings, [2.0, 4.0])
     for _ in range(100):
         jepa.step(x, y)
     assert all(torch.equal(a, b) for a, b in zip(backbone, encoder.backbone.parameters(), strict=True))
     # Descent with steps ε follows the flow up to ε/2 · t · (rates of order one).
     W, P = encoder.last.weight.detach().numpy(), predictor.weight.detach().numpy()
-    size = np.abs(measured.weight).max()
+    size = np.abs(measured.encoder).max()
     assert np.abs(path.encoder[0] - W).max() < 0.02 * size
     assert np.abs(path.predictor[0] - P).max() < 0.02
-    assert np.abs(path.encoder[0] - measured.weight).max() > 0.1 * size
+    assert np.abs(path.encoder[0] - measured.encoder).max() > 0.1 * size
 
 
-def test_effective_rank_and_survivors() -> None:
-    assert effective_rank(np.eye(5)) == pytest.approx(5)
-    assert effective_rank(np.diag([1.0, 0, 0])) == pytest.approx(1)
-    assert effective_rank(np.zeros((3, 3))) == 0
-    assert surviving(np.diag([1.0, 0.02, 0.001]), np.eye(3)) == 2
+def test_only_an_encoder_with_a_backbone_and_a_last_layer_is_measured() -> None:
     with pytest.raises(InputError, match="backbone"):
         last_layer(torch.nn.Linear(3, 2), linear_predictor(2, seed=0), torch.ones(4, 3), torch.ones(4, 3))

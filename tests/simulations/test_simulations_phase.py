@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from jepalign.linear_models.collapse import critical_weight_decay
+from jepalign.linear_models.forecast import LastLayer
+from jepalign.linear_models.forecast.flow import solve
 from jepalign.measurements import Measurement
 from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import MLP, digit_encoder, linear_predictor
 from jepalign.simulations.ensembles import Members
-from jepalign.simulations.last_layer import LastLayer, last_layer
+from jepalign.simulations.last_layer import last_layer
 from jepalign.simulations.phase import EMA, phase
 from jepalign.simulations.phase_layers import Layers, aligned, balanced, frozen, shorter
 from jepalign.simulations.phase_rows import auroc, differences, exceptions, trivial_scores
@@ -31,7 +33,7 @@ def measured_layer() -> tuple[MLP, torch.nn.Linear, torch.Tensor, torch.Tensor, 
 
 
 def stacked(layer: LastLayer) -> Layers:
-    parts = (layer.views.context, layer.views.cross, layer.weight, layer.predictor, layer.target)
+    parts = (layer.views.context, layer.views.cross, layer.encoder, layer.predictor, layer.leading)
     return Layers(*(torch.tensor(part)[None] for part in parts))
 
 
@@ -42,14 +44,15 @@ def one_member(step: float, decay: float = 0.02, beta: float = 0.5) -> Members:
 def test_critical_decays_and_moments_are_those_of_the_measured_last_layer() -> None:
     *_, layer = measured_layer()
     found = stacked(layer)
-    expected = critical_weight_decay(*layer.spectrum())
+    modes = layer.modes()
+    expected = critical_weight_decay(modes.cross, modes.variance)
     assert np.allclose(found.critical()[0], expected, rtol=1e-9)
     assert np.allclose(found.moments()[0], np.linalg.eigvalsh(layer.embedding())[::-1])
 
 
 def test_frozen_training_tends_to_the_flow_and_equals_descent_on_frozen_features() -> None:
     encoder, predictor, x, y, layer = measured_layer()
-    flow = layer.forecast(Rates(step=0.1, predictor=2.0, weight_decay=0.02, ema=0.5), np.array([4.0]))
+    flow = solve(layer, Rates(step=0.1, predictor=2.0, weight_decay=0.02, ema=0.5).settings, [4.0])
     errors = []
     for step in (0.1, 0.05):
         found = frozen(stacked(layer), one_member(step), round(4 / step))
@@ -81,13 +84,14 @@ def test_balanced_start() -> None:
 
 def test_aligned_modes_end_at_the_equilibria_of_the_theory_for_every_ema_rate() -> None:
     *_, layer = measured_layer()
-    cross, variance = (values[:4] for values in layer.spectrum())
+    modes = layer.modes()
+    cross, variance = modes.cross[:4], modes.variance[:4]
     critical = critical_weight_decay(cross, variance)
     decay = float(np.sqrt(critical[1] * critical[2]))
     start = aligned(stacked(layer), one_member(0.1))
     assert np.allclose(start.cross[:, 0, 0], cross)
     assert np.allclose(start.context[:, 0, 0], variance)
-    w = np.linalg.norm(layer.weight) / 2
+    w = np.linalg.norm(layer.encoder) / 2
     assert np.allclose(start.weight.flatten(), w)
     inside = np.maximum(cross**2 - 4 * decay * variance, 0)
     lower, upper = ((np.abs(cross) + sign * np.sqrt(inside)) / (2 * variance) for sign in (-1, 1))

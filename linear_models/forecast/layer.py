@@ -1,0 +1,118 @@
+"""A measured last layer: encoder, predictor and target of a training at one moment, and the moments of its input features.
+
+With the features h of both views as inputs, a deep encoder's last layer W, its predictor P and the target's last layer V obey the
+linear flow of the theory as long as the features stay: their second moments are all that it needs.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepalign.errors import InputError
+from jepalign.linear_models.checks import matrix
+from jepalign.linear_models.collapse.thresholds import critical_weight_decay
+from jepalign.linear_models.views import ViewPair
+
+Array = NDArray[np.float64]
+
+# Moments of features below this share of the largest are rounding: as λ they count as 0, as σ as this much.
+NOTHING = 1e-12
+
+
+class LayerModes(NamedTuple):
+    """What the last layer does along the eigenvectors of its features' cross-moment, by η_c, descending.
+
+    Where C = (Σ_yx + Σ_yxᵀ)/2 and Σ_x do not commute this is a reading along unit eigenvectors v of C: λ its eigenvalues, σ = v·Σ_x v.
+
+    Attributes
+    ----------
+    cross, variance : ndarray of shape (h,)
+        λ and σ.
+    directions : ndarray of shape (h, h)
+        v, one per column.
+    weight : ndarray of shape (h,)
+        w = |Wv|, never negative.
+    predictor : ndarray of shape (h,)
+        p = u·Pu along u = Wv/w, and 0 where w is.
+    """
+
+    cross: Array
+    variance: Array
+    directions: Array
+    weight: Array
+    predictor: Array
+
+
+@dataclass(frozen=True, eq=False)
+class LastLayer:
+    """Last layer, predictor and target layer of an encoder, and the second moments of the features below.
+
+    Attributes
+    ----------
+    views : ViewPair
+        Σ_x, Σ_y and Σ_yx of the features, (h, h), not centred: second moments are what the flow sees. Features of the context are the
+        encoder's, those of the target the target encoder's.
+    encoder : ndarray of shape (k, h)
+        W.
+    predictor : ndarray of shape (k, k)
+        P.
+    target : ndarray of shape (k, h), optional
+        V; None: W itself, as without a target encoder.
+
+    Raises
+    ------
+    InputError
+        If a matrix is not finite or of another shape.
+    """
+
+    views: ViewPair
+    encoder: Array
+    predictor: Array
+    target: Array | None = None
+
+    def __post_init__(self) -> None:
+        W = matrix("encoder", self.encoder)
+        if W.shape[1] != self.views.dimension:
+            raise InputError("encoder", f"array of shape {W.shape}", f"must have {self.views.dimension} columns")
+        object.__setattr__(self, "encoder", W)
+        object.__setattr__(self, "predictor", matrix("predictor", self.predictor, (len(W), len(W))))
+        if self.target is not None:
+            object.__setattr__(self, "target", matrix("target", self.target, W.shape))
+
+    @property
+    def width(self) -> int:
+        """The embedding's dimension k."""
+        return len(self.encoder)
+
+    @property
+    def leading(self) -> Array:
+        """V, (k, h): the target, which is W itself without one."""
+        return self.encoder if self.target is None else self.target
+
+    def embedding(self) -> Array:
+        """Return the embedding's second moment WΣ_xWᵀ, (k, k)."""
+        return self.encoder @ self.views.context @ self.encoder.T
+
+    def eigenvalues(self) -> Array:
+        """Return the eigenvalues of the embedding's second moment, (k,), descending."""
+        half = np.linalg.svd(self.encoder @ self.views.context_root, compute_uv=False)
+        found = np.zeros(self.width)
+        found[: len(half)] = half**2
+        return found
+
+    def modes(self) -> LayerModes:
+        """Return λ, σ, w and p of the features' modes, by η_c = λ²/(4σ)."""
+        C = (self.views.cross + self.views.cross.T) / 2
+        cross, axes = np.linalg.eigh(C)
+        variance = np.einsum("ji,jk,ki->i", axes, self.views.context, axes)
+        least = NOTHING * max(float(np.abs(self.views.context).max()), np.finfo(float).tiny / NOTHING**2)
+        cross = np.where(np.abs(cross) > least, cross, 0.0)
+        variance = np.maximum(variance, least)
+        order = np.argsort(-critical_weight_decay(cross, variance), kind="stable")
+        along = self.encoder @ axes
+        weight = np.linalg.norm(along, axis=0)
+        unit = along / np.where(weight > 0, weight, 1.0)
+        predictor = np.einsum("ji,jk,ki->i", unit, self.predictor, unit)
+        return LayerModes(cross[order], variance[order], axes[:, order], weight[order], predictor[order])
