@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jepalign.linear_models.collapse import critical_weight_decay
-from jepalign.linear_models.forecast.flow import descend
+from jepalign.linear_models.forecast.flow import Matrices, descend
 from jepalign.simulations.ensembles import Members
 from jepalign.simulations.results import numpy
 from jepalign.simulations.training import LOST
@@ -65,10 +65,8 @@ def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -
         weight, predictor, target = (part[left] for part in (layers.weight, layers.predictor, layers.target))
         context, cross, rate = layers.context[left], layers.cross[left], alpha[left]
         length = step[left] / 2**halving
-        parts = descend(
-            weight,
-            predictor,
-            target,
+        end = descend(
+            Matrices(weight, predictor, target),
             context,
             cross,
             steps=steps * 2**halving,
@@ -77,6 +75,7 @@ def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -
             decay=eta[left],
             follow=length * beta[left],
         )
+        parts = (end.encoder, end.predictor, end.target)
         fine = torch.stack([part.flatten(1).abs().amax(1) <= LOST for part in parts]).all(0)
         for mine, part in zip(found, parts, strict=True):
             # What diverges at the shortest step as well is kept as it was.

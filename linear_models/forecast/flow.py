@@ -1,5 +1,7 @@
-"""The flow of a measured last layer on features that stay, and the steps of descent that a training makes of it."""
+"""The flow of a measured last layer, on features that stay or that layers below move, and the steps a training makes of it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,21 +17,53 @@ from jepalign.linear_models.rest import inverse_root
 Array = NDArray[np.float64]
 
 
-def velocity(
-    encoder: Any, predictor: Any, target: Any, context: Any, cross: Any, *, rate: Any, decay: Any, predictor_decay: Any
-) -> tuple[Any, Any]:
-    """Return Ẇ and Ṗ of the JEPA flow, without an explicit term.
+@dataclass(frozen=True, eq=False)
+class Matrices:
+    """Everything that moves. Arrays of NumPy or tensors of PyTorch alike, with any leading axes.
 
-    Arrays of NumPy or tensors of PyTorch alike: W, V (..., k, h), P (..., k, k), Σ_x, Σ_yx (..., h, h); α and the decays broadcast.
+    Attributes
+    ----------
+    encoder, predictor, target : array
+        W and V, (..., k, h), and P, (..., k, k).
+    below, below_target : tuple of array
+        A_1, …, A_m, (..., h, h): linear layers between today's features h and W, I at first, that stand for the layers which made
+        them; and the target's. Without them features stay.
     """
-    residual = target @ cross - predictor @ encoder @ context
-    return predictor.mT @ residual - decay * encoder, rate * residual @ encoder.mT - predictor_decay * predictor
+
+    encoder: Any
+    predictor: Any
+    target: Any
+    below: tuple[Any, ...] = ()
+    below_target: tuple[Any, ...] = ()
+
+    @property
+    def acting(self) -> Any:
+        """WA_m…A_1, (..., k, h): the encoder as it acts on the features of the start."""
+        return _through(self.encoder, self.below)
+
+
+def velocity(
+    now: Matrices, context: Any, cross: Any, *, rate: Any, decay: Any, predictor_decay: Any, below: Sequence[Any] = ()
+) -> tuple[Any, Any, tuple[Any, ...]]:
+    """Return Ẇ, Ṗ and every Ȧ of the JEPA flow, without an explicit term.
+
+    Ẇ = PᵀRXᵀ − ηW, Ṗ = αR(WX)ᵀ − η_P P and Ȧ_l = κ_l(WA_m…A_{l+1})ᵀPᵀR(A_{l−1}…A_1)ᵀ − ηA_l, with X = A_m…A_1 and the residual
+    R = VYΣ_yx − PWXΣ_x, Y being the target's X. ``below`` are the κ_l; all rates broadcast.
+    """
+    acting = now.acting
+    residual = _through(now.target, now.below_target) @ cross - now.predictor @ acting @ context
+    pull = now.predictor.mT @ residual
+    answer = rate * residual @ acting.mT - predictor_decay * now.predictor
+    moved: list[Any] = []
+    back = now.encoder
+    for index in reversed(range(len(now.below))):
+        moved.append(below[index] * back.mT @ _behind(pull, now.below[:index]) - decay * now.below[index])
+        back = back @ now.below[index]
+    return _behind(pull, now.below) - decay * now.encoder, answer, tuple(reversed(moved))
 
 
 def descend(
-    encoder: Any,
-    predictor: Any,
-    target: Any,
+    now: Matrices,
     context: Any,
     cross: Any,
     *,
@@ -38,21 +72,29 @@ def descend(
     rate: Any,
     decay: Any,
     follow: Any,
-) -> tuple[Any, Any, Any]:
-    """Return W, P and V after ``steps`` steps ε of simultaneous descent on features that stay, many layers at once.
+    below: Sequence[Any] = (),
+) -> Matrices:
+    """Return what moves after ``steps`` steps ε of simultaneous descent, of many layers at once.
 
     Arguments as of :func:`velocity`; ``follow`` is εβ, at most 1, and the target follows the encoder of the same step, as in a training.
     """
     for _ in range(steps):
-        force, answer = velocity(
-            encoder, predictor, target, context, cross, rate=rate, decay=decay, predictor_decay=decay
+        force, answer, moved = velocity(now, context, cross, rate=rate, decay=decay, predictor_decay=decay, below=below)
+        encoder, predictor = now.encoder + step * force, now.predictor + step * answer
+        layers = tuple(part + step * change for part, change in zip(now.below, moved, strict=True))
+        now = Matrices(
+            encoder,
+            predictor,
+            now.target + follow * (encoder - now.target),
+            layers,
+            tuple(part + follow * (lead - part) for part, lead in zip(now.below_target, layers, strict=True)),
         )
-        encoder, predictor = encoder + step * force, predictor + step * answer
-        target = target + follow * (encoder - target)
-    return encoder, predictor, target
+    return now
 
 
-def solve(layer: LastLayer, settings: RunSettings, times: ArrayLike, *, method: str = "DOP853") -> Path:
+def solve(
+    layer: LastLayer, settings: RunSettings, times: ArrayLike, *, moving: bool = False, method: str = "DOP853"
+) -> Path:
     """Integrate the last layer's flow from now, to four digits.
 
     Directions in which no feature of either view varies are left out: there W only decays, and no moment sees it.
@@ -65,59 +107,115 @@ def solve(layer: LastLayer, settings: RunSettings, times: ArrayLike, *, method: 
         Constants.
     times : array_like of shape (T,)
         Increasing from at least 0, in flow time from now.
+    moving : bool
+        Let the layers below move the features, at the rates ``layer.below``; otherwise they stay.
     method : "DOP853" or "LSODA"
         The latter only for a few dozen numbers in W and P: its Jacobian is dense.
 
     Returns
     -------
     Path
-        ``encoder`` (T, k, h), ``predictor`` (T, k, k) and ``target`` (T, k, h); its status says whether the end was reached.
+        ``encoder`` (T, k, h), ``predictor`` (T, k, k) and ``target`` (T, k, h), all as they act on the features of now; its status says
+        whether the end was reached.
     """
     views, eta, beta = layer.views, settings.weight_decay, settings.ema_rate
     basis = _varying(views.context + views.target)
     context, cross = (basis.T @ part @ basis for part in (views.context, views.cross))
     W, V = layer.encoder @ basis, layer.leading @ basis
-    start = {"encoder": W, "predictor": layer.predictor} | ({"target": V} if beta is not None else {})
+    rates = layer.below if moving else ()
+    names = [f"below {index}" for index in range(len(rates))]
+    unit = np.eye(basis.shape[1])
+    start = {"encoder": W, "predictor": layer.predictor} | dict.fromkeys(names, unit)
+    if beta is not None:
+        start |= {"target": V} | {f"target {name}": unit for name in names}
 
     def field(state: State) -> State:
-        W, P = state["encoder"], state["predictor"]
-        V = W if beta is None else state["target"]
-        force, answer = velocity(
-            W,
-            P,
-            V,
+        now = _matrices(state, names, lagging=beta is not None)
+        force, answer, moved = velocity(
+            now,
             context,
             cross,
             rate=settings.predictor_rate,
             decay=eta,
             predictor_decay=settings.decay_of_predictor,
+            below=rates,
         )
+        found = {"encoder": force, "predictor": answer} | dict(zip(names, moved, strict=True))
         if settings.uniformity is not None and settings.strength:
-            Phi = W @ context @ W.T
-            try:
-                slope = settings.uniformity.gradient((Phi + Phi.T) / 2)
-            except InputError as problem:
-                # A flow that runs into a singularity ends with a status, not an error.
-                raise np.linalg.LinAlgError(str(problem)) from problem
-            force = force - 2 * settings.strength * slope @ W @ context
-        found = {"encoder": force, "predictor": answer}
+            _add_explicit(found, now, context, rates, names, settings)
         if beta is not None:
-            found["target"] = beta * (W - V)
+            found["target"] = beta * (now.encoder - now.target)
+            for name in names:
+                found[f"target {name}"] = beta * (state[name] - state[f"target {name}"])
         return found
 
     found = integrate(field, start, times, method=method, rtol=1e-5, atol=1e-8)
+    acting = [
+        _matrices({name: part[i] for name, part in found.states.items()}, names, lagging=beta is not None)
+        for i in range(len(found.times))
+    ]
+    shape = (len(found.times), *W.shape)
+    encoder = np.array([part.acting for part in acting]).reshape(shape) @ basis.T
+    target = np.array([_through(part.target, part.below_target) for part in acting]).reshape(shape) @ basis.T
     still, ahead = layer.encoder - W @ basis.T, layer.leading - V @ basis.T
     t = found.times[:, None, None]
-    states = dict(found.states)
-    states["encoder"] = states["encoder"] @ basis.T + np.exp(-eta * t) * still
+    encoder += np.exp(-eta * t) * still
     if beta is None:
-        states["target"] = states["encoder"]
+        target = encoder
     else:
         slow, fast = sorted((eta, beta))
         # V̇ = β(We^{−ηt} − V): (e^{−ηt} − e^{−βt})/(β − η) without cancellation.
         led = beta * t * np.exp(-slow * t) * exprel(-(fast - slow) * t)
-        states["target"] = states["target"] @ basis.T + np.exp(-beta * t) * ahead + led * still
+        target += np.exp(-beta * t) * ahead + led * still
+    states = {"encoder": encoder, "predictor": found.states["predictor"], "target": target}
     return Path(found.times, states, found.status, found.method, evaluations=found.evaluations)
+
+
+def _matrices(state: State, names: Sequence[str], *, lagging: bool) -> Matrices:
+    below = tuple(state[name] for name in names)
+    if not lagging:
+        return Matrices(state["encoder"], state["predictor"], state["encoder"], below, below)
+    led = tuple(state[f"target {name}"] for name in names)
+    return Matrices(state["encoder"], state["predictor"], state["target"], below, led)
+
+
+def _add_explicit(
+    found: dict[str, Array],
+    now: Matrices,
+    context: Array,
+    rates: Sequence[float],
+    names: Sequence[str],
+    settings: RunSettings,
+) -> None:
+    """Add −γ∇U to the velocities of W and of the layers below."""
+    acting = now.acting
+    Phi = acting @ context @ acting.T
+    assert settings.uniformity is not None
+    try:
+        slope = settings.uniformity.gradient((Phi + Phi.T) / 2)
+    except InputError as problem:
+        # A flow that runs into a singularity ends with a status, not an error.
+        raise np.linalg.LinAlgError(str(problem)) from problem
+    # The force on WX passes on to its factors as PᵀR does.
+    pull, back = -2 * settings.strength * slope @ acting @ context, now.encoder
+    for index in reversed(range(len(names))):
+        found[names[index]] = found[names[index]] + rates[index] * back.T @ _behind(pull, now.below[:index])
+        back = back @ now.below[index]
+    found["encoder"] = found["encoder"] + _behind(pull, now.below)
+
+
+def _through(last: Any, layers: Sequence[Any]) -> Any:
+    """Return the product of a last layer and those below it, the first of which comes first."""
+    for part in reversed(layers):
+        last = last @ part
+    return last
+
+
+def _behind(pull: Any, layers: Sequence[Any]) -> Any:
+    """Return a force on WX as it acts behind the layers A_1, …: pull · (… A_1)ᵀ."""
+    for part in layers:
+        pull = pull @ part.mT
+    return pull
 
 
 def _varying(moment: Array) -> Array:

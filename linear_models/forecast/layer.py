@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
-from jepalign.linear_models.checks import matrix
+from jepalign.linear_models.checks import matrix, rate
 from jepalign.linear_models.collapse.thresholds import critical_weight_decay
 from jepalign.linear_models.views import ViewPair
 
@@ -60,17 +60,21 @@ class LastLayer:
         P.
     target : ndarray of shape (k, h), optional
         V; None: W itself, as without a target encoder.
+    below : tuple of float
+        κ_l of the layers that make the features, from the first to the last: the rate, relative to W's, at which each turns them, see
+        :func:`layer_rate`. Empty: nothing is known of them, and features can only be taken to stay.
 
     Raises
     ------
     InputError
-        If a matrix is not finite or of another shape.
+        If a matrix is not finite or of another shape, or a rate is negative.
     """
 
     views: ViewPair
     encoder: Array
     predictor: Array
     target: Array | None = None
+    below: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         W = matrix("encoder", self.encoder)
@@ -80,6 +84,7 @@ class LastLayer:
         object.__setattr__(self, "predictor", matrix("predictor", self.predictor, (len(W), len(W))))
         if self.target is not None:
             object.__setattr__(self, "target", matrix("target", self.target, W.shape))
+        object.__setattr__(self, "below", tuple(rate("below", value) for value in self.below))
 
     @property
     def width(self) -> int:
@@ -116,3 +121,26 @@ class LastLayer:
         unit = along / np.where(weight > 0, weight, 1.0)
         predictor = np.einsum("ji,jk,ki->i", unit, self.predictor, unit)
         return LayerModes(cross[order], variance[order], axes[:, order], weight[order], predictor[order])
+
+
+def layer_rate(weight: ArrayLike) -> float:
+    """Return κ = min(inputs, outputs)/‖θ‖², the rate at which a layer below with the weight θ, (outputs, inputs), turns its features.
+
+    A linear layer T behind θ, I at first, moves with the features under κ times its own gradient where θ moves under its own: exactly
+    for linear layers θ whose singular values are equal, and on average over directions for those of independent entries. A nonlinearity
+    between enters both sides alike, to first order.
+
+    Raises
+    ------
+    InputError
+        If the weight is 0 or not a finite matrix.
+
+    Notes
+    -----
+    Ours. θ̇ = Tᵀ-side gradient G gives (Tθ)˙ = Gθ⁺·θ with Gθ⁺ = (Gθᵀ)(θθᵀ)⁺, and (θθᵀ)⁺ = κ on the rows' span.
+    """
+    theta = matrix("weight", weight)
+    size = float(np.square(theta).sum())
+    if size == 0:
+        raise InputError("weight", "matrix of zeros", "must not be zero")
+    return min(theta.shape) / size

@@ -56,9 +56,11 @@ class Forecast:
         At rest, σp₊²/α of the strongest modes with η < η_c and 0 for the others: where they start is not asked. With an explicit term its
         largest stable rests (4.6).
     flow : ndarray of shape (k,)
-        At the end, by integrating the measured last layer's flow; NaN if that did not reach the end.
+        At the end, by integrating the measured last layer's flow on features that stay; NaN if that did not reach the end.
+    moving : ndarray of shape (k,) or None
+        The same with features moved by the layers below (``layer.below``), each taken for a linear one; None if nothing is known of them.
     status : Status
-        How the integration ended.
+        How the integrations ended: if they differ, the worse.
     """
 
     layer: LastLayer
@@ -72,6 +74,7 @@ class Forecast:
     now: Array
     static: Array
     flow: Array
+    moving: Array | None
     status: Status
 
     @property
@@ -86,15 +89,24 @@ class Forecast:
 
     @property
     def rank(self) -> int | None:
-        """How many dimensions are alive at the end by the measured flow; None if it did not reach the end."""
-        return None if np.isnan(self.flow).any() else int((self.flow > self.floor).sum())
+        """How many dimensions are alive at the end by the measured flow on features that stay; None if it did not reach the end."""
+        return self._alive(self.flow)
+
+    @property
+    def moving_rank(self) -> int | None:
+        """The same with features that move; None if nothing is known of the layers below either."""
+        return None if self.moving is None else self._alive(self.moving)
+
+    def _alive(self, values: Array) -> int | None:
+        return None if np.isnan(values).any() else int((values > self.floor).sum())
 
 
 def forecast(layer: LastLayer, settings: RunSettings, time: float, *, floor: float | None = None) -> Forecast:
     """Tell the end of a run from a moment of it, statically and by integrating the measured flow.
 
-    Both take the features as staying: in a deep network they move, and weight decay on the layers below shrinks them, so that both count
-    too many early in a training (``jepalign simulate phase`` and ``forecast`` say by how much).
+    Features that stay are a fiction in a deep network: they move, and weight decay on the layers below shrinks them, so that the static
+    threshold and the flow on features that stay count too many early in a training. With the rates of the layers below a third forecast
+    lets them move (``jepalign simulate forecast`` says how much better it is).
 
     Parameters
     ----------
@@ -114,18 +126,19 @@ def forecast(layer: LastLayer, settings: RunSettings, time: float, *, floor: flo
 
     Notes
     -----
-    The flow is Tian, Chen & Ganguli's (2021) on measured moments; its use as a forecast is ours. Cost of a time unit is O(k h²) a few times
-    the largest curvature.
+    The flow is Tian, Chen & Ganguli's (2021) on measured moments; its use as a forecast and the moving features are ours. Cost of a time
+    unit is O(kh²), with m layers below O(mh³), a few times the largest curvature.
     """
     rate("time", time)
     modes = layer.modes()
     critical = critical_weight_decay(modes.cross, modes.variance)
     now = layer.eigenvalues()
     least = ALIVE * float(now[0]) if floor is None else rate("floor", floor)
-    found = solve(layer, settings, [time])
-    flow = np.full(layer.width, np.nan)
-    if found.status is Status.FINISHED:
-        flow = LastLayer(layer.views, found.encoder[-1], found.predictor[-1]).eigenvalues()
+    flow, status = _end(layer, settings, time, moving=False)
+    moving = None
+    if layer.below:
+        moving, other = _end(layer, settings, time, moving=True)
+        status = other if status is Status.FINISHED else status
     with np.errstate(divide="ignore", invalid="ignore"):
         margin = np.where(settings.weight_decay > 0, critical / settings.weight_decay, np.inf)
     return Forecast(
@@ -140,8 +153,16 @@ def forecast(layer: LastLayer, settings: RunSettings, time: float, *, floor: flo
         now=now,
         static=static_eigenvalues(modes, settings, layer.width),
         flow=flow,
-        status=found.status,
+        moving=moving,
+        status=status,
     )
+
+
+def _end(layer: LastLayer, settings: RunSettings, time: float, *, moving: bool) -> tuple[Array, Status]:
+    found = solve(layer, settings, [time], moving=moving)
+    if found.status is not Status.FINISHED:
+        return np.full(layer.width, np.nan), found.status
+    return LastLayer(layer.views, found.encoder[-1], found.predictor[-1]).eigenvalues(), found.status
 
 
 def static_eigenvalues(modes: LayerModes, settings: RunSettings, width: int) -> Array:

@@ -1,5 +1,7 @@
 """The forecast from a measured last layer: against the general solvers, exact modes, and plain counts; and its baselines."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,16 +9,17 @@ from hypothesis import strategies as st
 from linear_models_strategies import examples
 
 from jepalign.errors import InputError
-from jepalign.linear_models import Hybrid, LinearJEPA, Status, ViewPair
+from jepalign.linear_models import Hybrid, LinearJEPA, Status, ViewPair, integrate
 from jepalign.linear_models.collapse import critical_weight_decay, survives
-from jepalign.linear_models.forecast import LastLayer, ModeState, RunSettings, forecast
+from jepalign.linear_models.flow import State
+from jepalign.linear_models.forecast import LastLayer, ModeState, RunSettings, forecast, layer_rate
 from jepalign.linear_models.forecast.baselines import (
     effective_rank,
     extrapolated_eigenvalues,
     extrapolated_rank,
     rankme,
 )
-from jepalign.linear_models.forecast.flow import descend, solve
+from jepalign.linear_models.forecast.flow import Matrices, descend, solve
 from jepalign.linear_models.uniformity import Spectral
 
 
@@ -131,10 +134,91 @@ def test_many_layers_descend_as_one_and_tend_to_the_flow() -> None:
     errors = []
     for step in (0.01, 0.005):
         steps = round(1 / step)
-        found = descend(*stacks, steps=steps, step=step, rate=0.7, decay=0.05, follow=0.5 * step)[0]
+        found = descend(
+            Matrices(stacks[0], stacks[1], stacks[2]),
+            *stacks[3:],
+            steps=steps,
+            step=step,
+            rate=0.7,
+            decay=0.05,
+            follow=0.5 * step,
+        ).encoder
         errors.append(np.abs(found - exact).max())
     assert errors[0] < 0.1
     assert errors[1] == pytest.approx(errors[0] / 2, rel=0.1)  # of first order
+
+
+@pytest.mark.parametrize("beta", [None, 0.4])
+def test_features_of_a_linear_layer_with_equal_singular_values_move_as_it_moves_them(beta: float | None) -> None:
+    rng = np.random.default_rng(5)
+    d, h, k, eta = 6, 4, 3, 0.05
+    x, y = (rng.normal(size=(50, d)) * np.linspace(1.5, 0.5, d) for _ in range(2))
+    views = ViewPair.from_samples(x, x + 0.5 * y, center=False)
+    theta = 1.3 * np.linalg.qr(rng.normal(size=(d, h)))[0].T
+    W, P = rng.normal(size=(k, h)) / 2, rng.normal(size=(k, k)) / 2
+    features = ViewPair.from_covariances(
+        *(theta @ part @ theta.T for part in (views.context, views.target, views.cross))
+    )
+    layer = LastLayer(features, W, P, below=(layer_rate(theta),))
+    settings = RunSettings(eta, 0.8, beta)
+
+    # The whole network's flow, layer by layer, each with a target of its own. Of θ only what the features can tell is in the forecast:
+    # the rows' span, so that inputs are confined to it.
+    inside = theta.T @ theta / 1.69
+    Sigma, C = (inside @ part @ inside for part in (views.context, views.cross))
+
+    def field(state: State) -> State:
+        W, P, A = (state[name] for name in ("W", "P", "A"))
+        V, B = (W, A) if beta is None else (state["V"], state["B"])
+        pull = P.T @ (V @ B @ C - P @ W @ A @ Sigma)
+        found = {
+            "W": pull @ A.T - eta * W,
+            "P": 0.8 * (V @ B @ C - P @ W @ A @ Sigma) @ (W @ A).T - eta * P,
+            "A": W.T @ pull - eta * A,
+        }
+        return found if beta is None else found | {"V": beta * (W - V), "B": beta * (A - B)}
+
+    start = {"W": W, "P": P, "A": theta} | ({} if beta is None else {"V": W, "B": theta})
+    whole = integrate(field, start, [8.0], rtol=1e-8).states
+    encoder = whole["W"][-1] @ whole["A"][-1]
+    exact = np.linalg.eigvalsh(encoder @ views.context @ encoder.T)[::-1]
+    told = forecast(layer, settings, 8.0)
+    assert told.moving is not None
+    # 1e-5 a step, over some tens of steps.
+    assert told.moving == pytest.approx(exact, rel=1e-3, abs=1e-4)
+    assert abs(told.flow[1] - exact[1]) > 0.1 * exact[1]  # the features do move: those that stay tell nothing of it
+
+
+def test_layers_below_descend_as_they_flow_and_an_explicit_term_reaches_them() -> None:
+    layer = replace(drawn(3), below=(0.5, 0.2))
+    settings = RunSettings(0.1, 0.7, 2.0)
+    exact = solve(layer, settings, [1.0], moving=True).encoder[-1]
+    unit = np.eye(5)
+    start = Matrices(layer.encoder, layer.predictor, layer.encoder, (unit, unit), (unit, unit))
+    errors = []
+    for step in (0.01, 0.005):
+        end = descend(
+            start,
+            layer.views.context,
+            layer.views.cross,
+            steps=round(1 / step),
+            step=step,
+            rate=0.7,
+            decay=0.1,
+            follow=2.0 * step,
+            below=layer.below,
+        )
+        errors.append(np.abs(end.acting - exact).max())
+    assert errors[0] < 0.1
+    assert errors[1] == pytest.approx(errors[0] / 2, rel=0.1)  # of first order
+    # The explicit force is the gradient of γU along W and, at the rates κ, along each layer: by finite differences.
+    term = replace(settings, uniformity=Spectral(), strength=0.3)
+    tiny = 1e-5
+    moved = [solve(layer, part, [tiny], moving=True).encoder[-1] for part in (term, settings)]
+    W, Sigma = layer.encoder, layer.views.context
+    pull = -0.6 * Spectral().gradient(W @ Sigma @ W.T) @ W @ Sigma
+    expected = pull + 0.7 * W @ W.T @ pull
+    assert (moved[0] - moved[1]) / tiny == pytest.approx(expected, rel=1e-3, abs=1e-3 * np.abs(expected).max())
 
 
 def test_settings_of_descent_are_those_of_the_flow() -> None:
@@ -186,6 +270,8 @@ def test_effective_ranks_and_extrapolations() -> None:
         (lambda: LastLayer(drawn(0).views, np.ones((2, 4)), np.eye(2)), "encoder"),
         (lambda: LastLayer(drawn(0).views, np.ones((2, 5)), np.eye(3)), "predictor"),
         (lambda: LastLayer(drawn(0).views, np.ones((2, 5)), np.eye(2), np.ones((3, 5))), "target"),
+        (lambda: replace(drawn(0), below=(-1.0,)), "below"),
+        (lambda: layer_rate(np.zeros((2, 2))), "weight"),
         (lambda: RunSettings(-0.1), "weight_decay"),
         (lambda: RunSettings(0.1, 0.0), "predictor_rate"),
         (lambda: RunSettings(strength=1.0), "strength"),
