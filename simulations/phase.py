@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from jepalign.measurements import Measurement
@@ -100,20 +100,21 @@ def random_members(critical: np.ndarray, plan: PhasePlan, seed: int) -> Members:
     )
 
 
+def backbone_features(network: nn.Module, state: dict[str, Tensor], batch: Tensor) -> Tensor:
+    """Return the inputs of the last layers of many MLPs with stacked parameters on one batch, (n, d) → (A, n, h)."""
+    assert isinstance(network, MLP)
+    own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
+    if not own:  # a linear encoder has the pixels as features
+        return batch.expand(len(state["last.weight"]), *batch.shape)
+    return vmap(lambda part: functional_call(network.backbone, part, (batch,)))(own)
+
+
 def recorder(x: Tensor, y: Tensor) -> Callable[[Snapshot], dict[str, Tensor]]:
     """Return a function that records the second moments of the features of a batch, and W, P, V."""
 
-    def features(network: MLP, state: dict[str, Tensor], batch: Tensor) -> Tensor:
-        own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-        if not own:  # a linear encoder has the pixels as features
-            return batch.expand(len(state["last.weight"]), *batch.shape)
-        return vmap(lambda part: functional_call(network.backbone, part, (batch,)))(own)
-
     def record(snapshot: Snapshot) -> dict[str, Tensor]:
-        network = snapshot.network
-        assert isinstance(network, MLP)
         h, ahead = (
-            features(network, dict(state), part.to(snapshot.weight)).double()
+            backbone_features(snapshot.network, dict(state), part.to(snapshot.weight)).double()
             for state, part in ((snapshot.encoder, x), (snapshot.target, y))
         )
         return {

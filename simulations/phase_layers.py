@@ -1,5 +1,6 @@
 """Last layers of many networks on features that stay: their thresholds, and training them alone (4.3, 4.4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +47,12 @@ class Layers:
         return numpy(values.flip(1).clamp(min=TINY))
 
 
-def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -> Layers:
-    """Train last layers by ``steps`` steps of descent on features that stay.
+def frozen(layers: Layers, members: Members, steps: int, *, below: Sequence[Tensor] = (), halvings: int = 4) -> Layers:
+    """Train last layers by ``steps`` steps of descent on features that stay, or that the layers below move.
 
-    They are the Euler steps of the flow that :func:`jepalign.linear_models.forecast.flow.solve` integrates. A member that
-    diverges, as trainings whose features give way do not, is integrated anew with steps half as long, up to ``halvings`` times.
+    They are the Euler steps of the flow that :func:`jepalign.linear_models.forecast.flow.solve` integrates. ``below`` are the rates κ of
+    the layers below, (M,) each; without them moments of features come back as they were. A member that diverges, as trainings whose
+    features give way do not, is integrated anew with steps half as long, up to ``halvings`` times.
     """
 
     def column(values: np.ndarray) -> Tensor:
@@ -59,31 +61,38 @@ def frozen(layers: Layers, members: Members, steps: int, *, halvings: int = 4) -
     step, alpha, eta, beta = (
         column(members.array(name)) for name in ("step", "predictor_rate", "weight_decay", "ema_rate")
     )
-    found = [part.clone() for part in (layers.weight, layers.predictor, layers.target)]
+    found = Layers(*(part.clone() for part in vars(layers).values()))
     left = torch.arange(len(members), device=layers.weight.device)
     for halving in range(halvings + 1):
-        weight, predictor, target = (part[left] for part in (layers.weight, layers.predictor, layers.target))
-        context, cross, rate = layers.context[left], layers.cross[left], alpha[left]
+        now = Layers(*(part[left] for part in vars(layers).values()))
         length = step[left] / 2**halving
+        unit = torch.eye(now.context.shape[-1]).to(now.context).expand_as(now.context)
         end = descend(
-            Matrices(weight, predictor, target),
-            context,
-            cross,
+            Matrices(now.weight, now.predictor, now.target, (unit,) * len(below), (unit,) * len(below)),
+            now.context,
+            now.cross,
             steps=steps * 2**halving,
             step=length,
-            rate=rate,
+            rate=alpha[left],
             decay=eta[left],
             follow=length * beta[left],
+            below=[part[left, None, None] for part in below],
         )
-        parts = (end.encoder, end.predictor, end.target)
-        fine = torch.stack([part.flatten(1).abs().amax(1) <= LOST for part in parts]).all(0)
-        for mine, part in zip(found, parts, strict=True):
+        moved, led = unit, unit
+        for own, other in zip(end.below, end.below_target, strict=True):
+            moved, led = own @ moved, other @ led
+        context, cross = now.context, now.cross
+        if below:
+            context, cross = moved @ context @ moved.mT, led @ cross @ moved.mT
+        parts = Layers(context, cross, end.encoder, end.predictor, end.target)
+        fine = torch.stack([part.flatten(1).abs().amax(1) <= LOST for part in vars(parts).values()]).all(0)
+        for mine, part in zip(vars(found).values(), vars(parts).values(), strict=True):
             # What diverges at the shortest step as well is kept as it was.
             mine[left[fine]] = part[fine]
         left = left[~fine]
         if len(left) == 0:
             break
-    return Layers(layers.context, layers.cross, found[0], found[1], found[2])
+    return found
 
 
 def balanced(layers: Layers, members: Members) -> Layers:

@@ -97,7 +97,7 @@ def solve(
 ) -> Path:
     """Integrate the last layer's flow from now, to four digits.
 
-    Directions in which no feature of either view varies are left out: there W only decays, and no moment sees it.
+    While features stay, directions in which none of either view varies are left out: there W only decays, and no moment sees it.
 
     Parameters
     ----------
@@ -119,10 +119,11 @@ def solve(
         whether the end was reached.
     """
     views, eta, beta = layer.views, settings.weight_decay, settings.ema_rate
-    basis = _varying(views.context + views.target)
+    rates = layer.below if moving else ()
+    # Layers below may turn features into any direction that W reads.
+    basis = np.eye(views.dimension) if rates else _varying(views.context + views.target)
     context, cross = (basis.T @ part @ basis for part in (views.context, views.cross))
     W, V = layer.encoder @ basis, layer.leading @ basis
-    rates = layer.below if moving else ()
     names = [f"below {index}" for index in range(len(rates))]
     unit = np.eye(basis.shape[1])
     start = {"encoder": W, "predictor": layer.predictor} | dict.fromkeys(names, unit)

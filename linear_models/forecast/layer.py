@@ -124,11 +124,12 @@ class LastLayer:
 
 
 def layer_rate(weight: ArrayLike) -> float:
-    """Return κ = min(inputs, outputs)/‖θ‖², the rate at which a layer below with the weight θ, (outputs, inputs), turns its features.
+    """Return κ = inputs/‖θ‖², the rate at which a layer below with the weight θ, (outputs, inputs), moves its features.
 
-    A linear layer T behind θ, I at first, moves with the features under κ times its own gradient where θ moves under its own: exactly
-    for linear layers θ whose singular values are equal, and on average over directions for those of independent entries. A nonlinearity
-    between enters both sides alike, to first order.
+    A linear layer T behind θ, I at first, moves features h = θx under κ times its own gradient as θ under its own moves them: exactly if
+    the columns of θ are orthogonal and of one length, θᵀθ = I/κ, and on average for independent entries. For then the kernels are one: a
+    step of θ changes h(x) by the force at x′ times ⟨x, x′⟩, a step of T by κ⟨h, h′⟩. A nonlinearity between is taken to enter
+    both alike.
 
     Raises
     ------
@@ -137,10 +138,10 @@ def layer_rate(weight: ArrayLike) -> float:
 
     Notes
     -----
-    Ours. θ̇ = Tᵀ-side gradient G gives (Tθ)˙ = Gθ⁺·θ with Gθ⁺ = (Gθᵀ)(θθᵀ)⁺, and (θθᵀ)⁺ = κ on the rows' span.
+    Ours: a closure, no theorem but in that case. At m layers the changes of all are taken at the features behind them.
     """
     theta = matrix("weight", weight)
     size = float(np.square(theta).sum())
     if size == 0:
         raise InputError("weight", "matrix of zeros", "must not be zero")
-    return min(theta.shape) / size
+    return theta.shape[1] / size

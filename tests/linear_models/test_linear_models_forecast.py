@@ -149,24 +149,21 @@ def test_many_layers_descend_as_one_and_tend_to_the_flow() -> None:
 
 
 @pytest.mark.parametrize("beta", [None, 0.4])
-def test_features_of_a_linear_layer_with_equal_singular_values_move_as_it_moves_them(beta: float | None) -> None:
+def test_features_of_a_linear_layer_with_orthogonal_columns_move_as_it_moves_them(beta: float | None) -> None:
     rng = np.random.default_rng(5)
-    d, h, k, eta = 6, 4, 3, 0.05
+    d, h, k, eta = 4, 6, 3, 0.05
     x, y = (rng.normal(size=(50, d)) * np.linspace(1.5, 0.5, d) for _ in range(2))
     views = ViewPair.from_samples(x, x + 0.5 * y, center=False)
-    theta = 1.3 * np.linalg.qr(rng.normal(size=(d, h)))[0].T
+    theta = 1.3 * np.linalg.qr(rng.normal(size=(h, d)))[0]
     W, P = rng.normal(size=(k, h)) / 2, rng.normal(size=(k, k)) / 2
     features = ViewPair.from_covariances(
         *(theta @ part @ theta.T for part in (views.context, views.target, views.cross))
     )
     layer = LastLayer(features, W, P, below=(layer_rate(theta),))
     settings = RunSettings(eta, 0.8, beta)
+    Sigma, C = views.context, views.cross
 
-    # The whole network's flow, layer by layer, each with a target of its own. Of θ only what the features can tell is in the forecast:
-    # the rows' span, so that inputs are confined to it.
-    inside = theta.T @ theta / 1.69
-    Sigma, C = (inside @ part @ inside for part in (views.context, views.cross))
-
+    # The whole network's flow, layer by layer, each with a target of its own.
     def field(state: State) -> State:
         W, P, A = (state[name] for name in ("W", "P", "A"))
         V, B = (W, A) if beta is None else (state["V"], state["B"])
@@ -186,7 +183,7 @@ def test_features_of_a_linear_layer_with_equal_singular_values_move_as_it_moves_
     assert told.moving is not None
     # 1e-5 a step, over some tens of steps.
     assert told.moving == pytest.approx(exact, rel=1e-3, abs=1e-4)
-    assert abs(told.flow[1] - exact[1]) > 0.1 * exact[1]  # the features do move: those that stay tell nothing of it
+    assert np.abs(np.log(told.flow / exact)).max() > 0.3  # those that stay do not tell it
 
 
 def test_layers_below_descend_as_they_flow_and_an_explicit_term_reaches_them() -> None:
@@ -213,7 +210,7 @@ def test_layers_below_descend_as_they_flow_and_an_explicit_term_reaches_them() -
     assert errors[1] == pytest.approx(errors[0] / 2, rel=0.1)  # of first order
     # The explicit force is the gradient of γU along W and, at the rates κ, along each layer: by finite differences.
     term = replace(settings, uniformity=Spectral(), strength=0.3)
-    tiny = 1e-5
+    tiny = 1e-7
     moved = [solve(layer, part, [tiny], moving=True).encoder[-1] for part in (term, settings)]
     W, Sigma = layer.encoder, layer.views.context
     pull = -0.6 * Spectral().gradient(W @ Sigma @ W.T) @ W @ Sigma
