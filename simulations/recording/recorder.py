@@ -1,0 +1,384 @@
+"""The recorder: it watches a training run and writes, window by window, what ``jepalign diagnose`` reads."""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from jepalign.errors import InputError
+from jepalign.linear_models.checks import count as integer
+from jepalign.simulations.recording.pairing import Mask, Pair, Pairs, masks_of, paired, rows_of
+from jepalign.simulations.recording.records import Array, Record, record_folder, write_run
+from jepalign.simulations.recording.settings import check_settings, ends_in_bias, optimizer_settings
+from jepalign.simulations.recording.sums import Sums
+from jepalign.simulations.recording.taps import (
+    Call,
+    EncoderTap,
+    PredictorTap,
+    Switch,
+    embeddings,
+    explains,
+    last_linear,
+)
+from jepalign.simulations.results import numpy
+
+LAST_LAYER = "last layer: W, its inputs and the embeddings"
+# Rates that a schedule changes: the largest is the one that the run is described by.
+PEAKS = ("learning_rate", "predictor_learning_rate")
+
+
+class Recorder:
+    """Record a joint-embedding training run, without a second pass and without changing it.
+
+    Hooks keep what encoder, target and predictor give in every ``every``-th step; :meth:`step` adds it to sums of O(d²)
+    numbers. After ``window`` observed steps the means over these are one record, and sums begin anew: records of
+    disjoint windows are independent, their ``count`` is a number of rows, and features of long ago do not enter. A mean
+    over a longer time is the mean of records; one that forgets gradually could not be taken apart again.
+
+    Nothing random is drawn, no gradient is made, no buffer is touched; training is bit for bit the same with a recorder
+    as without (under ``torch.compile`` an observed step is another graph, and the same to rounding). Attach before a
+    compiled module is first called. A deep copy of a watched module is not watched.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        The online encoder; gives embeddings (n, ..., k), the axes between being counted as rows.
+    predictor : nn.Module, optional
+        None: no predictor, P = I.
+    target : nn.Module, optional
+        Target encoder. None: the encoder itself, called on both views of a step.
+    out : str or Path, optional
+        Folder for the records, ``moments-STEP.npz``, and the settings, ``run.json``. None: records are only returned.
+    every : int
+        Observe every so-manieth step, from the first.
+    window : int
+        Observed steps in a record. A covariance needs more rows than dimensions: ``window`` times the batch beyond k.
+    pairs : sequence of (int, int), optional
+        Which call of the encoder in a step belongs to which of the target, counted from 0; the predictor's calls are
+        taken to be in the order of the pairs. None: one call of each; without a target both orders of two calls. A
+        symmetrised BYOL step that calls both on x and then y has ((0, 1), (1, 0)). An empty sequence: no hooks, and
+        :meth:`observe` is called instead.
+    last : nn.Linear, optional
+        Last layer of the encoder; by default the last linear module it registers, if its output is the embedding.
+    features : bool
+        Whether to keep the inputs of the last layers, (h, h); without, embeddings are all that is recorded.
+    read : callable, optional
+        Picks the embeddings, a tensor, out of what a module gives where that is something else.
+    optimizer : Optimizer or iterable of them, optional
+        Where learning rates and weight decays are read.
+    settings : mapping, optional
+        What the optimiser does not say or what wins over it: ``ema_momentum``, ``steps``, ``loss``, ``batch_size`` ...
+    rows : int, optional
+        At most so many rows of a pair, taken at equal distances. None: all.
+    precision : torch.dtype
+        In which rows are multiplied. float64 resolves the spectrum of collapsed embeddings, whatever reduced precision
+        float32 products are allowed; float32 is faster on GPUs that are slow in float64.
+    start : int
+        Steps made before, in a run that goes on.
+    group : ProcessGroup, optional
+        Of a distributed training; None: the default one, if there is one. Sums are added over its processes when a
+        record is made, so that all of them must call :meth:`step` equally often, and the first of them writes.
+
+    Raises
+    ------
+    InputError
+        If the encoder has no linear layer and ``features`` are wanted, an argument is out of its range, or ``out`` holds
+        records of another run.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        predictor: nn.Module | None = None,
+        *,
+        target: nn.Module | None = None,
+        out: str | Path | None = None,
+        every: int = 10,
+        window: int = 10,
+        pairs: Pairs | None = None,
+        last: nn.Linear | None = None,
+        features: bool = True,
+        read: Callable[[Any], object] | None = None,
+        optimizer: Optimizer | Iterable[Optimizer] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        rows: int | None = None,
+        precision: torch.dtype = torch.float64,
+        start: int = 0,
+        group: distributed.ProcessGroup | None = None,
+    ) -> None:
+        self.every, self.window = integer("every", every), integer("window", window)
+        self.rows = None if rows is None else integer("rows", rows)
+        self.steps = integer("start", start, least=0)
+        if precision not in (torch.float32, torch.float64):
+            raise InputError("precision", precision, "must be torch.float32 or torch.float64")
+        self.encoder, self.predictor, self.group, self.precision = encoder, predictor, group, precision
+        self.target = None if target is encoder else target
+        self.pairs, self._read = pairs, read
+        self.latest: Record | None = None
+        self._given = check_settings(settings or {})
+        self._optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer or [])
+        self._batch: int | None = None
+        self._known: dict[str, Any] = {}
+        self._sums, self._observed, self._fresh = Sums(precision), 0, False
+        self._demanded = last is not None
+        self._layers = {"encoder": last, "target": None}
+        if features:
+            self._layers = {"encoder": last or last_linear(encoder), "target": last_linear(self.target or encoder)}
+            if self._layers["encoder"] is None:
+                raise InputError(
+                    "encoder",
+                    type(encoder).__name__,
+                    "must contain a linear layer (or features=False: embeddings only)",
+                )
+            if self.target is None:
+                self._layers["target"] = self._layers["encoder"]
+        self.measures = LAST_LAYER if features else "embeddings: features are not wanted"
+        self._checked = False
+        self.out = None if out is None else record_folder(out, start)
+        self._switch = Switch()
+        self._taps: list[EncoderTap | PredictorTap] = []
+        if pairs is None or len(pairs):
+            self._attach()
+        self._arm()
+
+    @property
+    def due(self) -> bool:
+        """Whether the present step is to be observed."""
+        return self.steps % self.every == 0
+
+    def step(self, *, mask: Mask = None) -> Record | None:
+        """Tell that a training step has been made; call it once a step, after the calls of the modules.
+
+        Parameters
+        ----------
+        mask : Tensor of shape (n, ...) or sequence of them, optional
+            Rows of an observed step count where it is not 0, in every pair or in each its own: padding does not.
+
+        Returns
+        -------
+        Record or None
+            The record, if this step completed one.
+
+        Raises
+        ------
+        InputError
+            In an observed step: if calls cannot be paired, shapes do not match, or ``last`` does not give the embedding.
+        """
+        try:
+            if self._switch.on and self._taps:
+                self._take(mask)
+        finally:
+            self._forget()
+        self.steps += 1
+        self._observed += self._fresh
+        self._fresh = False
+        record = self._write() if self._observed == self.window else None
+        self._arm()
+        return record
+
+    def observe(
+        self,
+        context: Tensor,
+        target: Tensor,
+        prediction: Tensor | None = None,
+        *,
+        features: Tensor | None = None,
+        target_features: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Add pairs that hooks cannot find, such as tokens picked out by position; for steps that are ``due``.
+
+        Parameters
+        ----------
+        context, target, prediction : Tensor of shape (n, ..., k)
+            Embeddings row by row.
+        features, target_features : Tensor of shape (n, ..., h), optional
+            Inputs of the last layers.
+        mask : Tensor of shape (n, ...), optional
+            Rows count where it is not 0.
+
+        Raises
+        ------
+        InputError
+            If shapes do not match, or a prediction is missing or not expected.
+        """
+        if (prediction is None) != (self.predictor is None):
+            raise InputError(
+                "prediction", type(prediction).__name__, "must be given if, and only if, there is a predictor"
+            )
+        first = Call(embeddings(context, None), features)
+        self._add([Pair(first, Call(embeddings(target, None), target_features), prediction)], mask)
+
+    @contextmanager
+    def paused(self) -> Generator[None, None, None]:
+        """Take no notice of what modules do while the context lasts: validation between two steps."""
+        on, self._switch.on = self._switch.on, False
+        try:
+            yield
+        finally:
+            self._switch.on = on
+
+    def close(self) -> Record | None:
+        """Make a record of what is left, take the hooks off, and return the record; in all processes alike."""
+        record = self._write() if self._observed or self._fresh else None
+        self.detach()
+        return record
+
+    def detach(self) -> None:
+        """Take the hooks off, and record nothing more."""
+        for tap in self._taps:
+            tap.remove()
+        self._taps = []
+        self._switch.on = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        # Other processes may not fail: no collective then.
+        if kind is None:
+            self.close()
+        else:
+            self.detach()
+
+    def _attach(self) -> None:
+        self._watched = EncoderTap(self.encoder, self._layers["encoder"], self._read, self._switch)
+        self._taps = [self._watched]
+        self._goal = self._guess = None
+        if self.target is not None:
+            self._goal = EncoderTap(self.target, self._layers["target"], self._read, self._switch)
+            self._taps.append(self._goal)
+        if self.predictor is not None:
+            self._guess = PredictorTap(self.predictor, self._read, self._switch)
+            self._taps.append(self._guess)
+
+    def _arm(self) -> None:
+        self._switch.on = bool(self._taps) and self.due
+
+    def _forget(self) -> None:
+        for tap in self._taps:
+            tap.calls.clear()
+
+    def _take(self, mask: Mask) -> None:
+        goals = None if self._goal is None else self._goal.calls
+        guesses = None if self._guess is None else self._guess.calls
+        self._add(paired(self._watched.calls, goals, guesses, self.pairs), mask)
+
+    @torch.no_grad()
+    def _add(self, pairs: list[Pair], mask: Mask) -> None:
+        """Add the pairs of one step as one batch."""
+        if not self._checked:
+            self._check(pairs[0])
+        known = [self._trusted(pair) for pair in pairs]
+        shift = None if self.predictor is None else getattr(_inner(self.predictor), "bias", None)
+        homogeneous = self.predictor is None or isinstance(_inner(self.predictor), nn.Linear)
+        for pair, rows in zip(known, masks_of(mask, len(known)), strict=True):
+            self._sums.add(
+                rows_of(pair, rows, shift=shift if homogeneous else None, homogeneous=homogeneous, limit=self.rows)
+            )
+        self._fresh = True
+        self._batch = len(pairs[0].context.embedding) * _processes(self.group)
+
+    def _check(self, pair: Pair) -> None:
+        """See, once, whether the last layers are what gives the embeddings."""
+        for name, call in (("encoder", pair.context), ("target", pair.target)):
+            layer = self._layers[name]
+            if layer is None or explains(layer, call):
+                continue
+            if name == "encoder" and self._demanded:
+                raise InputError("last", str(layer), "must be the layer whose output is the embedding")
+            self._layers[name] = None
+            if name == "encoder":
+                unseen = call.features is None
+                reason = (
+                    "inputs of its last layer were not seen" if unseen else "it goes on after its last linear layer"
+                )
+                self.measures = f"embeddings of the encoder: {reason}"
+        self._checked = True
+
+    def _trusted(self, pair: Pair) -> Pair:
+        """Return the pair without the inputs of layers that do not give its embeddings."""
+
+        def trusted(name: str, call: Call) -> Call:
+            return Call(call.embedding, None if self._layers[name] is None else call.features)
+
+        return Pair(trusted("encoder", pair.context), trusted("target", pair.target), pair.prediction)
+
+    def _write(self) -> Record:
+        moments = self._sums.moments(self.group)
+        if moments.count == 0:
+            raise InputError("mask", f"no row in {self._observed} observed steps", "must leave some")
+        self._sums, self._observed, self._fresh = Sums(self.precision), 0, False
+        record = Record.of(self.steps, moments, self._weights(len(moments.arrays["context_mean"])))
+        self._learn_settings()
+        if self.out is not None and _first_process(self.group):
+            record.write(self.out)
+            note = {"measures": self.measures, "every": self.every, "window": self.window, "pairs": self.pairs}
+            write_run(self.out, self.settings, {**note, "rows": self.rows, "precision": str(self.precision)})
+        self.latest = record
+        return record
+
+    def _weights(self, width: int) -> dict[str, Array]:
+        """Return W, V and P as far as they are known, P = I where there is no predictor."""
+        found: dict[str, Array] = {}
+        for name, stored in (("encoder", "encoder"), ("target", "target_encoder")):
+            layer = self._layers[name]
+            if layer is not None:
+                found[stored] = numpy(layer.weight.double())
+        if self.predictor is None:
+            found["predictor"] = np.eye(width)
+        elif isinstance(predictor := _inner(self.predictor), nn.Linear):
+            found["predictor"] = numpy(predictor.weight.double())
+        return found
+
+    def _learn_settings(self) -> None:
+        layer = self._layers["encoder"]
+        weight = _last_matrix(self.encoder) if layer is None else layer.weight
+        found = optimizer_settings(
+            self._optimizers, weight, None if self.predictor is None else _last_matrix(self.predictor)
+        )
+        for name in PEAKS:
+            if name in found:
+                found[name] = max(found[name], self._known.get(name, 0.0))
+        self._known |= found
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the run as far as they are known, in the words of run.json; rates are the largest so far."""
+        modules = [self.encoder] if self.predictor is None else [self.encoder, self.predictor]
+        found: dict[str, Any] = {"steps": self.steps, "bias": any(ends_in_bias(module) for module in modules)}
+        if self._batch is not None:
+            found["batch_size"] = self._batch
+        if self.target is None:
+            found["ema_momentum"] = None
+        return found | self._known | self._given
+
+
+def _inner(module: nn.Module) -> nn.Module:
+    """Return the module within the wrappers of compilation and of distributed training."""
+    module = getattr(module, "_orig_mod", module)
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def _last_matrix(module: nn.Module) -> Tensor | None:
+    """Return the last parameter with two axes or more: what stands for the module among groups of parameters."""
+    matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+    return matrices[-1] if matrices else None
+
+
+def _processes(group: distributed.ProcessGroup | None) -> int:
+    together = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size(group) if together else 1
+
+
+def _first_process(group: distributed.ProcessGroup | None) -> bool:
+    return _processes(group) == 1 or distributed.get_rank(group) == 0

@@ -1,0 +1,164 @@
+"""Hooks that see what a module is given and gives in the steps that are observed, and never touch it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jepalign.errors import InputError
+
+# Terms hW rounded to bfloat16, at random, move their sum by 2⁻⁸ of the root of the sum of their squares. Anything that
+# is not rounding moves it by more than this.
+ROUNDING = 2.0**-5
+
+
+@dataclass
+class Switch:
+    """Whether calls are being taken. Hooks stay registered: a compiled module does not notice later ones."""
+
+    on: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an encoder: its embeddings (n, ..., k), and the inputs (n, ..., h) of its last layer if that was seen."""
+
+    embedding: Tensor
+    features: Tensor | None
+
+
+def silent(*_arguments: object) -> None:
+    """Do nothing: the hook of a copy."""
+
+
+def _silence() -> Callable[..., None]:
+    return silent
+
+
+class Hook:
+    """A hook that stays behind: where its module is copied or pickled, the copy has a ``silent`` one.
+
+    An averaged target is often a deep copy of the encoder, and must not be taken for it.
+    """
+
+    def __init__(self, action: Callable[..., None]) -> None:
+        self.action = action
+
+    def __call__(self, *arguments: Any) -> None:
+        """Act; what a module is given and gives stays as it is."""
+        self.action(*arguments)
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _silence, ()
+
+
+def embeddings(output: Any, read: Callable[[Any], object] | None) -> Tensor:
+    """Return the embeddings in what a module gives: itself if it is a tensor, else what ``read`` picks out of it."""
+    found = output if isinstance(output, Tensor) or read is None else read(output)
+    if not isinstance(found, Tensor):
+        raise InputError("read", type(found).__name__, "must pick a tensor out of what the module gives")
+    if found.ndim < 2 or not found.is_floating_point():
+        raise InputError("read", f"{found.dtype} of shape {tuple(found.shape)}", "must pick embeddings (n, ..., k)")
+    return found
+
+
+def kept(value: Tensor) -> Tensor:
+    """Return a copy outside the graph: what follows may overwrite a tensor in place."""
+    return value.detach().clone()
+
+
+class EncoderTap:
+    """Take the embeddings of an encoder, and the inputs of its last layer.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The encoder.
+    last : nn.Linear or None
+        Its last layer; None: embeddings only.
+    read : callable or None
+        Picks the embeddings out of what the module gives, where that is no tensor.
+    switch : Switch
+        Calls are taken while it is on.
+    """
+
+    def __init__(
+        self, module: nn.Module, last: nn.Linear | None, read: Callable[[Any], object] | None, switch: Switch
+    ) -> None:
+        self.calls: list[Call] = []
+        self._read, self._switch = read, switch
+        self._inside = False
+        self._features: Tensor | None = None
+        self._handles = [
+            module.register_forward_pre_hook(Hook(self._enter)),
+            module.register_forward_hook(Hook(self._leave)),
+        ]
+        if last is not None:
+            self._handles.append(last.register_forward_pre_hook(Hook(self._collect)))
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self, *_arguments: object) -> None:
+        self._inside, self._features = True, None
+
+    def _collect(self, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        # Checkpointing calls layers again in the backward pass, outside of the encoder's own call.
+        if self._switch.on and self._inside and arguments:
+            self._features = kept(arguments[0])
+
+    def _leave(self, _module: nn.Module, _arguments: object, output: object) -> None:
+        self._inside = False
+        if self._switch.on:
+            self.calls.append(Call(kept(embeddings(output, self._read)), self._features))
+            self._features = None
+
+
+@dataclass
+class PredictorTap:
+    """Take the predictions (n, ..., k) of a predictor."""
+
+    module: nn.Module
+    read: Callable[[Any], object] | None
+    switch: Switch
+    calls: list[Tensor] = field(default_factory=list[Tensor])
+
+    def __post_init__(self) -> None:
+        self._handle = self.module.register_forward_hook(Hook(self._leave))
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._handle.remove()
+
+    def _leave(self, _module: nn.Module, _arguments: object, output: object) -> None:
+        if self.switch.on:
+            self.calls.append(kept(embeddings(output, self.read)))
+
+
+def last_linear(module: nn.Module) -> nn.Linear | None:
+    """Return the last linear layer that a module registers; None if it has none."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return layers[-1] if layers else None
+
+
+@torch.no_grad()
+def explains(layer: nn.Linear, call: Call) -> bool:
+    """Return whether the embeddings of a call are what ``layer`` makes of the features, to rounding.
+
+    The last linear layer that a module registers need not be the last thing it does: a normalisation, a pooling or a
+    residual connection may follow.
+    """
+    z, h = call.embedding, call.features
+    if h is None or h.shape[:-1] != z.shape[:-1] or z.shape[-1] != layer.out_features:
+        return False
+    # Some rows tell it.
+    z, h = z.reshape(-1, z.shape[-1])[:64].double(), h.reshape(-1, h.shape[-1])[:64].double()
+    weight = layer.weight.detach().double()
+    bias: Tensor | None = getattr(layer, "bias", None)
+    shift = weight.new_zeros(len(weight)) if bias is None else bias.detach().double()
+    spread = (h.square() @ weight.square().T + shift.square()).sum().sqrt()
+    return bool((h @ weight.T + shift - z).norm() <= ROUNDING * spread)
