@@ -24,8 +24,9 @@ from jepalign.simulations.recording.taps import (
     PredictorTap,
     Switch,
     embeddings,
-    explains,
+    explained,
     last_linear,
+    parameters_of,
 )
 from jepalign.simulations.results import numpy
 
@@ -44,7 +45,7 @@ class Recorder:
 
     Nothing random is drawn, no gradient is made, no buffer is touched; training is bit for bit the same with a recorder
     as without (under ``torch.compile`` an observed step is another graph, and the same to rounding). Attach before a
-    compiled module is first called. A deep copy of a watched module is not watched.
+    compiled module is first called: its graph has the hooks of that time. A deep copy of a watched module is not watched.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ class Recorder:
             if self.target is None:
                 self._layers["target"] = self._layers["encoder"]
         self.measures = LAST_LAYER if features else "embeddings: features are not wanted"
-        self._checked = False
+        self._judged = self._paused = False
         self.out = None if out is None else record_folder(out, start)
         self._switch = Switch()
         self._taps: list[EncoderTap | PredictorTap] = []
@@ -193,7 +194,9 @@ class Recorder:
         target_features: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> None:
-        """Add pairs that hooks cannot find, such as tokens picked out by position; for steps that are ``due``.
+        """Add pairs that hooks cannot find, such as tokens picked out by position.
+
+        For steps that are ``due``, before the optimiser moves the weights.
 
         Parameters
         ----------
@@ -213,17 +216,33 @@ class Recorder:
             raise InputError(
                 "prediction", type(prediction).__name__, "must be given if, and only if, there is a predictor"
             )
-        first = Call(embeddings(context, None), features)
-        self._add([Pair(first, Call(embeddings(target, None), target_features), prediction)], mask)
+        first, second = (
+            Call(embeddings(rows, None), inputs, () if layer is None else parameters_of(layer))
+            for rows, inputs, layer in (
+                (context, features, self._layers["encoder"]),
+                (target, target_features, self._layers["target"]),
+            )
+        )
+        self._add([Pair(first, second, prediction)], mask)
+
+    def pause(self) -> None:
+        """Take no notice of what modules do, as in a validation between two steps, until :meth:`resume`."""
+        self._paused = True
+        self._arm()
+
+    def resume(self) -> None:
+        """Take notice again."""
+        self._paused = False
+        self._arm()
 
     @contextmanager
     def paused(self) -> Generator[None, None, None]:
-        """Take no notice of what modules do while the context lasts: validation between two steps."""
-        on, self._switch.on = self._switch.on, False
+        """Take no notice of what modules do while the context lasts."""
+        self.pause()
         try:
             yield
         finally:
-            self._switch.on = on
+            self.resume()
 
     def close(self) -> Record | None:
         """Make a record of what is left, take the hooks off, and return the record; in all processes alike."""
@@ -262,7 +281,7 @@ class Recorder:
             self._taps.append(self._guess)
 
     def _arm(self) -> None:
-        self._switch.on = bool(self._taps) and self.due
+        self._switch.on = bool(self._taps) and self.due and not self._paused
 
     def _forget(self) -> None:
         for tap in self._taps:
@@ -276,8 +295,8 @@ class Recorder:
     @torch.no_grad()
     def _add(self, pairs: list[Pair], mask: Mask) -> None:
         """Add the pairs of one step as one batch."""
-        if not self._checked:
-            self._check(pairs[0])
+        if not self._judged:
+            self._judge(pairs[0])
         known = [self._trusted(pair) for pair in pairs]
         shift = None if self.predictor is None else getattr(_inner(self.predictor), "bias", None)
         homogeneous = self.predictor is None or isinstance(_inner(self.predictor), nn.Linear)
@@ -288,11 +307,11 @@ class Recorder:
         self._fresh = True
         self._batch = len(pairs[0].context.embedding) * _processes(self.group)
 
-    def _check(self, pair: Pair) -> None:
+    def _judge(self, pair: Pair) -> None:
         """See, once, whether the last layers are what gives the embeddings."""
         for name, call in (("encoder", pair.context), ("target", pair.target)):
             layer = self._layers[name]
-            if layer is None or explains(layer, call):
+            if layer is None or explained(call):
                 continue
             if name == "encoder" and self._demanded:
                 raise InputError("last", str(layer), "must be the layer whose output is the embedding")
@@ -303,7 +322,10 @@ class Recorder:
                     "inputs of its last layer were not seen" if unseen else "it goes on after its last linear layer"
                 )
                 self.measures = f"embeddings of the encoder: {reason}"
-        self._checked = True
+        self._judged = True
+        for tap in self._taps:
+            if isinstance(tap, EncoderTap):
+                tap.judging = False
 
     def _trusted(self, pair: Pair) -> Pair:
         """Return the pair without the inputs of layers that do not give its embeddings."""
@@ -333,11 +355,11 @@ class Recorder:
         for name, stored in (("encoder", "encoder"), ("target", "target_encoder")):
             layer = self._layers[name]
             if layer is not None:
-                found[stored] = numpy(layer.weight.double())
+                found[stored] = _stored(layer.weight)
         if self.predictor is None:
             found["predictor"] = np.eye(width)
         elif isinstance(predictor := _inner(self.predictor), nn.Linear):
-            found["predictor"] = numpy(predictor.weight.double())
+            found["predictor"] = _stored(predictor.weight)
         return found
 
     def _learn_settings(self) -> None:
@@ -373,6 +395,11 @@ def _last_matrix(module: nn.Module) -> Tensor | None:
     """Return the last parameter with two axes or more: what stands for the module among groups of parameters."""
     matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
     return matrices[-1] if matrices else None
+
+
+def _stored(weight: Tensor) -> Array:
+    """Return a weight as it is now, whatever training makes of it."""
+    return numpy(weight.double()).copy()
 
 
 def _processes(group: distributed.ProcessGroup | None) -> int:

@@ -67,21 +67,23 @@ class Record:
         correction = 0.0 if np.isnan(self.moments.correction) else self.moments.correction
         return self.moments.alignment + correction + self.moments.asymmetry
 
-    def arrays(self) -> dict[str, Array]:
-        """Return what is stored, by name."""
-        scalars = {
-            "count": self.moments.count,
-            "step": self.step,
-            "uniformity": self.moments.uniformity,
-            "context_fourth": self.moments.context_fourth,
+    def summary(self) -> dict[str, float]:
+        """Return the numbers of the record by name; NaN for what is not known."""
+        return {
             "alignment": self.moments.alignment,
             "asymmetry": self.moments.asymmetry,
             "correction": self.moments.correction,
             "prediction_error": self.moments.prediction_error,
             "implicit_uniformity_power": self.implicit_uniformity_power,
+            "uniformity": self.moments.uniformity,
+            "context_fourth": self.moments.context_fourth,
             "effective_rank": self.effective_rank,
             "rankme": self.rankme,
         }
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what is stored, by name."""
+        scalars = {"count": self.moments.count, "step": self.step, **self.summary()}
         return {name: np.asarray(value) for name, value in scalars.items()} | {**self.moments.arrays, **self.weights}
 
     def write(self, folder: Path) -> Path:

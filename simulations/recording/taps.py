@@ -23,10 +23,21 @@ class Switch:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an encoder: its embeddings (n, ..., k), and the inputs (n, ..., h) of its last layer if that was seen."""
+    """One call of an encoder.
+
+    Attributes
+    ----------
+    embedding : Tensor of shape (n, ..., k)
+        What it gave.
+    features : Tensor of shape (n, ..., h) or None
+        Inputs of its last layer, if that was seen.
+    parameters : tuple of Tensor
+        Weight and, if there is one, bias of that layer in this call; empty once it is known whether it gives the embedding.
+    """
 
     embedding: Tensor
     features: Tensor | None
+    parameters: tuple[Tensor, ...] = ()
 
 
 def silent(*_arguments: object) -> None:
@@ -69,6 +80,12 @@ def kept(value: Tensor) -> Tensor:
     return value.detach().clone()
 
 
+def parameters_of(layer: nn.Linear) -> tuple[Tensor, ...]:
+    """Return the weight of a layer and, if there is one, its bias, as they are now."""
+    bias: Tensor | None = getattr(layer, "bias", None)
+    return (kept(layer.weight),) if bias is None else (kept(layer.weight), kept(bias))
+
+
 class EncoderTap:
     """Take the embeddings of an encoder, and the inputs of its last layer.
 
@@ -88,9 +105,11 @@ class EncoderTap:
         self, module: nn.Module, last: nn.Linear | None, read: Callable[[Any], object] | None, switch: Switch
     ) -> None:
         self.calls: list[Call] = []
+        self.judging = True
         self._read, self._switch = read, switch
         self._inside = False
         self._features: Tensor | None = None
+        self._parameters: tuple[Tensor, ...] = ()
         self._handles = [
             module.register_forward_pre_hook(Hook(self._enter)),
             module.register_forward_hook(Hook(self._leave)),
@@ -104,18 +123,21 @@ class EncoderTap:
             handle.remove()
 
     def _enter(self, *_arguments: object) -> None:
-        self._inside, self._features = True, None
+        self._inside, self._features, self._parameters = True, None, ()
 
-    def _collect(self, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def _collect(self, module: nn.Linear, arguments: tuple[Any, ...]) -> None:
         # Checkpointing calls layers again in the backward pass, outside of the encoder's own call.
         if self._switch.on and self._inside and arguments:
             self._features = kept(arguments[0])
+            if self.judging:
+                # By the time that it is judged, the optimiser has moved them.
+                self._parameters = parameters_of(module)
 
     def _leave(self, _module: nn.Module, _arguments: object, output: object) -> None:
         self._inside = False
         if self._switch.on:
-            self.calls.append(Call(kept(embeddings(output, self._read)), self._features))
-            self._features = None
+            self.calls.append(Call(kept(embeddings(output, self._read)), self._features, self._parameters))
+            self._features, self._parameters = None, ()
 
 
 @dataclass
@@ -146,19 +168,22 @@ def last_linear(module: nn.Module) -> nn.Linear | None:
 
 
 @torch.no_grad()
-def explains(layer: nn.Linear, call: Call) -> bool:
-    """Return whether the embeddings of a call are what ``layer`` makes of the features, to rounding.
+def explained(call: Call) -> bool:
+    """Return whether the embeddings of a call are what the last layer makes of the features, to rounding.
 
     The last linear layer that a module registers need not be the last thing it does: a normalisation, a pooling or a
     residual connection may follow.
     """
     z, h = call.embedding, call.features
-    if h is None or h.shape[:-1] != z.shape[:-1] or z.shape[-1] != layer.out_features:
+    if h is None or h.shape[:-1] != z.shape[:-1] or not call.parameters:
         return False
     # Some rows tell it.
     z, h = z.reshape(-1, z.shape[-1])[:64].double(), h.reshape(-1, h.shape[-1])[:64].double()
-    weight = layer.weight.detach().double()
-    bias: Tensor | None = getattr(layer, "bias", None)
-    shift = weight.new_zeros(len(weight)) if bias is None else bias.detach().double()
-    spread = (h.square() @ weight.square().T + shift.square()).sum().sqrt()
-    return bool((h @ weight.T + shift - z).norm() <= ROUNDING * spread)
+    weight, *bias = (parameter.double() for parameter in call.parameters)
+    if weight.shape != (z.shape[1], h.shape[1]):
+        return False
+    spread = h.square() @ weight.square().T
+    found = h @ weight.T
+    for shift in bias:
+        spread, found = spread + shift.square(), found + shift
+    return bool((found - z).norm() <= ROUNDING * spread.sum().sqrt())
