@@ -23,6 +23,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "map": "jepalign.figures.implicit_uniformity:Map",
         "power": "jepalign.figures.implicit_power:Power",
         "ablation": "jepalign.figures.ablation:Ablation",
+        "collapse": "jepalign.figures.collapse:Collapse",
         "escape": "jepalign.figures.escape:Escape",
         "hybrids": "jepalign.figures.hybrids:Hybrids",
         "world-model": "jepalign.figures.world_model:WorldModel",
