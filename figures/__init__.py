@@ -25,6 +25,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "ablation": "jepalign.figures.ablation:Ablation",
         "collapse": "jepalign.figures.collapse:Collapse",
         "escape": "jepalign.figures.escape:Escape",
+        "trajectories": "jepalign.figures.trajectories:Trajectories",
         "hybrids": "jepalign.figures.hybrids:Hybrids",
         "world-model": "jepalign.figures.world_model:WorldModel",
         "deep": "jepalign.figures.deep:Deep",
