@@ -28,6 +28,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "trajectories": "jepalign.figures.trajectories:Trajectories",
         "hybrids": "jepalign.figures.hybrids:Hybrids",
         "world-model": "jepalign.figures.world_model:WorldModel",
+        "eigenproblem": "jepalign.figures.eigenproblem:Eigenproblem",
         "deep": "jepalign.figures.deep:Deep",
     }
 )
