@@ -325,6 +325,89 @@ def _print_tallies(found: Sequence["Measurement"], *, to_stderr: bool) -> None:
 
 
 @app.command()
+def diagnose(
+    file: Annotated[
+        Path, typer.Argument(help="A .npz, .safetensors, .pt or .npy file, or a folder of them.", show_default=False)
+    ],
+    weight_decay: Annotated[
+        float | None, typer.Option(help="As the optimiser has it; 0 if there is none.", show_default=False)
+    ] = None,
+    predictor_weight_decay: Annotated[
+        float | None, typer.Option(help="If the predictor's differs from the encoder's.", show_default=False)
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the encoder.", show_default=False)] = None,
+    predictor_learning_rate: Annotated[
+        float | None, typer.Option(help="If the predictor's differs from the encoder's.", show_default=False)
+    ] = None,
+    decoupled: Annotated[
+        bool | None,
+        typer.Option(
+            "--decoupled/--coupled", help="Decay beside the gradient (AdamW), or added to it.", show_default=False
+        ),
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adam.", show_default=False)] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of SGD.", show_default=False)] = None,
+    gradient_rms: Annotated[
+        float | None, typer.Option(help="Of the last layer's entries; what Adam divides by.", show_default=False)
+    ] = None,
+    ema_momentum: Annotated[
+        float | None, typer.Option(help="Of the target encoder; leave out without one.", show_default=False)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="For the record.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the whole run.", show_default=False)] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="half (½E‖ẑ−z̄‖²), sum (E‖ẑ−z̄‖²) or mean (MSELoss: over dimensions too).", show_default=False),
+    ] = None,
+    bias: Annotated[
+        bool | None,
+        typer.Option("--bias/--no-bias", help="Last layer and predictor have biases.", show_default=False),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page with figures here.", show_default=False)] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write everything as JSON; - is standard output.", metavar="FILE")
+    ] = None,
+    fail_under_rank: Annotated[
+        int | None, typer.Option(help="Exit with 1 if fewer dimensions survive.", show_default=False)
+    ] = None,
+    drop_nonfinite: Annotated[bool, typer.Option("--drop-nonfinite", help="Leave rows with NaN out.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.", min=0)] = 0,
+) -> None:
+    """Tell what collapses in a training run, why, and the least explicit uniformity that would prevent it.
+
+    Save, with these names, the embeddings of both views of the same samples, row by row: [bold]context[/bold] and
+    [bold]target[/bold] (n × k). That tells the correlations and, if the run is at rest, who survives. Add
+    [bold]predictor[/bold] (k × k, prediction = context @ predictor.T) or [bold]prediction[/bold] (n × k) for weights by
+    balance; [bold]encoder[/bold] and [bold]target_encoder[/bold] (the last linear layer, k × h) with
+    [bold]context_features[/bold] and [bold]target_features[/bold] (its inputs, n × h) to measure everything and to
+    integrate the rest of the run. Recorded moments do as well: jepalign.simulations has a recorder.
+
+    A folder of such files is a run in order of [bold]step[/bold]. Settings are flags, or the same names in FILE.json or run.json
+    (learning_rate, weight_decay, ...); flags win. Files may be larger than memory; pickles are never opened.
+
+    Example: jepalign diagnose run/ --weight-decay 0.02 --out build/diagnosis --fail-under-rank 16
+    """
+    from jepalign import diagnosis
+
+    given = dict(locals())
+    for name in ("diagnosis", "file", "out", "json_file", "fail_under_rank", "drop_nonfinite", "seed"):
+        given.pop(name)
+    with _progress("diagnosing") as report:
+        found = diagnosis.diagnose(file, given, drop_nonfinite=drop_nonfinite, seed=seed, progress=report)
+    from jepalign.diagnosis.text import terminal
+
+    _console(stderr=json_file == "-").print(terminal(found), highlight=False)
+    if json_file is not None:
+        _emit_json(diagnosis.as_json(found), json_file)
+    if out is not None:
+        from jepalign.diagnosis.page import write_page
+        from jepalign.storage import output_directory
+
+        _wrote(write_page(found, output_directory(out)))
+    raise typer.Exit(1 if fail_under_rank is not None and found.outlook.rank < fail_under_rank else 0)
+
+
+@app.command()
 def report(
     out: Out = Path("build/report"),
     venue: Annotated[str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr, for the figures.")] = "neurips",
