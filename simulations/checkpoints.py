@@ -69,7 +69,12 @@ def tensors(path: str, names: frozenset[str]) -> dict[str, StoredTensor]:
         value = found[name]
         if isinstance(value, int | float):
             value = torch.tensor(value)
-        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_complex() or value.is_quantized:
+        if (
+            not isinstance(value, Tensor)
+            or value.layout is not torch.strided
+            or value.is_complex()
+            or value.is_quantized
+        ):
             raise InputError(name, type(value).__name__, "must be a dense tensor of real numbers")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             # One number can stand for any shape by a stride of 0; reading it would never end.

@@ -17,7 +17,6 @@ from jepalign.diagnosis.reading import PredictorReading, read_predictor
 from jepalign.diagnosis.records import open_run
 from jepalign.diagnosis.remedies import Remedies, remedies
 from jepalign.diagnosis.settings import FlowRates, Settings, flow_rates
-from jepalign.diagnosis.spread import interval
 from jepalign.diagnosis.stored import Array
 from jepalign.diagnosis.verdict import verdict
 from jepalign.linear_models.canonical import pairs_of
@@ -142,9 +141,11 @@ def diagnose(
     run = open_run(path)
     past: list[Past] = []
     evidence: Evidence | None = None
+    before: Evidence | None = None
     for done, record in enumerate(run):
         if progress is not None:
             progress(done, len(run), record.path.name)
+        before = evidence
         evidence = read_evidence(record, bias=settings.bias, drop_nonfinite=drop_nonfinite, seed=seed)
         if len(run) > 1:
             past.append(_past(record.path.name, record.step, evidence, bias=settings.bias))
@@ -152,11 +153,11 @@ def diagnose(
     last = run[-1]
     rates = flow_rates(settings, evidence.embeddings.width)
     table = mode_table(evidence, rates, bias=settings.bias, seed=seed)
-    reading = read_predictor(evidence, table)
+    reading = read_predictor(evidence, bias=settings.bias)
     told = outlook(evidence, table, settings, rates, last.step)
     scale = 1.0 if rates.decay is None or not settings.weight_decay else settings.weight_decay / rates.decay
     saving = remedies(table, rates, scale=scale)
-    assumed = assumptions(evidence, settings, rates, reading)
+    assumed = assumptions(evidence, before, settings, rates, reading)
     return Diagnosis(
         path.resolve().name,
         last.step,
@@ -170,7 +171,7 @@ def diagnose(
         told,
         saving,
         assumed,
-        trust(assumed, table.basis, settings),
+        trust(assumed, table.basis, settings, by_flow=told.flow is not None and told.flow.rank is not None),
         tuple(past),
         verdict(table, told, saving, rates),
     )
@@ -189,23 +190,17 @@ def _past(name: str, step: int | None, evidence: Evidence, *, bias: bool) -> Pas
 
 def as_json(found: Diagnosis) -> dict[str, Any]:
     """Return a diagnosis as plain data: numbers that are not finite are None, arrays are lists in order of variance."""
-    table, here = found.table, found.table.readings
-    replicates = table.uncertainty.replicates
-    columns = {
-        "embedding_variance": (here.context, replicates.context),
-        "correlation": (here.correlation, replicates.correlation),
-        "variance": (table.variance, _over(replicates.context, table.weight**2)),
-        "cross": (table.cross, _over(replicates.cross, table.weight * table.target_weight)),
-        "margin": (table.margin, table.margins),
-    }
-    bias = table.uncertainty.bias.context
+    table = found.table
+    names = {"embedding": "embedding_variance"}
+    bounds = table.intervals()
     dimensions: list[dict[str, Any]] = []
-    bounds = {name: interval(values[1]) for name, values in columns.items()}
     for i, state in enumerate(table.states):
-        entry: dict[str, Any] = {name: values[0][i] for name, values in columns.items()}
-        entry |= {f"{name}_interval": [bounds[name][0][i], bounds[name][1][i]] for name in columns}
+        entry: dict[str, Any] = {"state": state.value}
+        for name, values in table.values.items().items():
+            entry[names.get(name, name)] = values[i]
+            entry[f"{names.get(name, name)}_interval"] = [bounds[name][0][i], bounds[name][1][i]]
         entry |= {"predictor": table.predictor[i], "weight": table.weight[i], "target_weight": table.target_weight[i]}
-        entry |= {"sorting_bias": bias[i], "turn": table.uncertainty.turn[i], "state": state.value}
+        entry |= {"sorting_bias": table.uncertainty.bias.context[i], "turn": table.uncertainty.turn[i]}
         dimensions.append(entry)
     terms = [
         {
@@ -264,10 +259,6 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             "past": [vars(each) for each in found.past],
         }
     )
-
-
-def _over(value: Array, by: Array) -> Array:
-    return np.divide(value, by, out=np.full_like(value, np.nan), where=(by > 0) & np.isfinite(by))
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ LINEAR = 0.01  # share of a prediction that a matrix may leave unexplained and s
 class Basis(Enum):
     """What the weight w of each dimension rests on, and with it λ = κ/w², σ = s/w² and every margin."""
 
+    FEATURES = "features"
     MEASURED = "measured"
     BALANCE = "balance"
     REST = "rest"
@@ -26,10 +27,17 @@ class Basis(Enum):
     def sentence(self) -> str:
         """What this means and what to save to do better."""
         return {
-            Basis.MEASURED: "λ, σ and w are measured: the last layer's weight and its input features are there.",
+            Basis.FEATURES: (
+                "λ, σ and w are measured, along the eigenvectors of the features' cross-moment, which are what learns: the last "
+                "layer's weight and its input features are there."
+            ),
+            Basis.MEASURED: (
+                "w is measured, and λ and σ with it, along the axes that the embedding has now: what it does not hold yet is not "
+                "seen. Save context_features and target_features (the inputs of the last layer), to see all that it could learn."
+            ),
             Basis.BALANCE: (
                 "w is inferred from the predictor by the balance PᵀP = αWWᵀ, which weight decay enforces and Adam breaks. "
-                "Save encoder (the last layer, k × h), or with context_features and target_features, to measure it."
+                "Save encoder (the last layer, k × h), context_features and target_features (its inputs), to measure it."
             ),
             Basis.REST: (
                 "embeddings alone tell ρ and the variance s, not w: margins assume that the run is at rest, where "
@@ -65,8 +73,8 @@ class Evidence:
         Where it comes from.
     unexplained : float or None
         E‖ẑ − Pz‖²/E‖ẑ‖² about the mean, where predictions are known.
-    blocks : RowBlocks or None
-        For the bootstrap, where rows are known.
+    blocks, feature_blocks : RowBlocks or None
+        For the bootstrap, of embeddings and of features, where rows are known.
     uniformity : float or None
         log E exp(−2‖u − u′‖²) of different unit rows of z (Wang & Isola 2020); None where only moments are known.
     dropped, repeated : int
@@ -81,6 +89,7 @@ class Evidence:
     predictor_source: PredictorSource
     unexplained: float | None
     blocks: RowBlocks | None
+    feature_blocks: RowBlocks | None
     uniformity: float | None
     dropped: int
     repeated: int
@@ -89,7 +98,7 @@ class Evidence:
     def basis(self) -> Basis:
         """What w rests on."""
         if self.encoder is not None:
-            return Basis.MEASURED
+            return Basis.MEASURED if self.features is None else Basis.FEATURES
         return Basis.REST if self.predictor_source is PredictorSource.OPTIMAL else Basis.BALANCE
 
 
@@ -101,15 +110,15 @@ def read_evidence(record: Record, *, bias: bool = False, drop_nonfinite: bool = 
     InputError
         For everything that ``gather`` and ``from_record`` refuse.
     """
-    blocks, features, sample, dropped, repeated = None, None, None, 0, 0
+    blocks, feature_blocks, features, sample, dropped, repeated = None, None, None, None, 0, 0
     fitted: tuple[Array, Array, Array] | None = None
     if record.has_rows:
         rows = gather(record, drop_nonfinite=drop_nonfinite, seed=seed)
         embeddings, blocks, sample = from_pairs(rows.embeddings), rows.blocks, rows.sample
         features = None if rows.features is None else from_pairs(rows.features)
-        dropped, repeated = rows.dropped, rows.repeated
+        feature_blocks, dropped, repeated = rows.feature_blocks, rows.dropped, rows.repeated
         if rows.predictions is not None:
-            fitted = tuple(rows.predictions.covariances(center=bias))
+            fitted = rows.predictions.covariances(center=bias)
     else:
         embeddings = from_record(record)
         if set(FEATURE_MEANS) <= set(record.arrays):
@@ -128,6 +137,7 @@ def read_evidence(record: Record, *, bias: bool = False, drop_nonfinite: bool = 
         source,
         unexplained,
         blocks,
+        feature_blocks,
         _uniformity(record, sample),
         dropped,
         repeated,

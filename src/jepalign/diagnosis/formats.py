@@ -83,7 +83,9 @@ def _npz(path: Path, names: frozenset[str]) -> Mapping[str, Stored]:
             if name not in names or name == entry.filename:
                 continue
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise InputError(name, f"compression {entry.compress_type}", "must be stored or deflated, as NumPy does")
+                raise InputError(
+                    name, f"compression {entry.compress_type}", "must be stored or deflated, as NumPy does"
+                )
             if entry.file_size > LARGE and entry.file_size > RATIO * entry.compress_size:
                 size = f"{entry.file_size} bytes packed into {entry.compress_size}"
                 raise InputError(name, size, f"must not shrink by more than a factor of {RATIO}")
@@ -116,14 +118,16 @@ def _described(name: str, stream: IO[bytes], opener: Callable[[], AbstractContex
     if dtype.kind not in "fiu" or dtype.itemsize > 8:
         raise InputError(name, f"array of {dtype}", "must hold real numbers of at most 64 bits")
     if columns_first and len(shape) > 1:
-        raise InputError(name, "array in column order", "must be in row order (numpy.ascontiguousarray) to be read once")
+        raise InputError(
+            name, "array in column order", "must be in row order (numpy.ascontiguousarray) to be read once"
+        )
     return RawArray(name, tuple(map(int, shape)), dtype.name, dtype.byteorder.replace("|", "="), opener, stream.tell())
 
 
 def _check_size(array: RawArray, there: int) -> None:
-    if min(array.shape, default=1) < 0 or array.bytes != there:
+    if min(array.shape, default=1) < 0 or array.size != there:
         value = f"array of shape {array.shape} and {array.kind} in {there} bytes"
-        raise InputError(array.name, value, f"must take {array.bytes} bytes: the file is damaged or cut off")
+        raise InputError(array.name, value, f"must take {array.size} bytes: the file is damaged or cut off")
 
 
 def _safetensors(path: Path, names: frozenset[str]) -> Mapping[str, Stored]:
@@ -142,7 +146,9 @@ def _safetensors(path: Path, names: frozenset[str]) -> Mapping[str, Stored]:
         if kind is None:
             raise InputError(name, f"array of {entry['dtype']}", f"must be one of {', '.join(_SAFETENSORS)}")
         if not all(type(part) is int and part >= 0 for part in (*shape, begin, end)):
-            raise InputError(name, f"array of shape {shape}", "must have sizes and offsets that are integers, at least 0")
+            raise InputError(
+                name, f"array of shape {shape}", "must have sizes and offsets that are integers, at least 0"
+            )
         array = RawArray(name, tuple(shape), kind, "<", lambda: path.open("rb"), 8 + length + begin)
         _check_size(array, min(end, size - 8 - length) - begin)
         found[name] = array

@@ -12,7 +12,11 @@ from jepalign.errors import InputError
 from jepalign.linear_models.moments import PairMoments
 
 SAMPLE = 2048  # rows kept for what needs pairs of rows
-BLOCKS, FEWEST, MEMORY = 128, 32, 2**28  # blocks of rows for the bootstrap: how many, at least, and bytes of their moments
+BLOCKS, FEWEST, MEMORY = (
+    128,
+    32,
+    2**28,
+)  # blocks of rows for the bootstrap: how many, at least, and bytes of their moments
 LARGEST = 1e15  # of an entry, so that second moments fit into single precision
 
 Single = NDArray[np.float32]
@@ -54,8 +58,8 @@ class Rows:
         Of the inputs of the last layer for both views, h dimensions.
     predictions : PairMoments or None
         Of (z, ẑ).
-    blocks : RowBlocks
-        Of (z, z̄).
+    blocks, feature_blocks : RowBlocks, RowBlocks or None
+        Of (z, z̄), and of the features of both views.
     sample : ndarray of shape (m, k)
         Rows of z, drawn without replacement.
     dropped : int
@@ -68,6 +72,7 @@ class Rows:
     features: PairMoments | None
     predictions: PairMoments | None
     blocks: RowBlocks
+    feature_blocks: RowBlocks | None
     sample: Array
     dropped: int
     repeated: int
@@ -86,10 +91,11 @@ def gather(record: Record, *, drop_nonfinite: bool = False, seed: int = 0) -> Ro
     count, width = stored["context"].shape
     widest = max(array.shape[1] for array in stored.values())
     step = max(1, BLOCK // widest)
-    groups = _Blocks(count, width)
     embeddings = PairMoments(width)
     predictions = PairMoments(width) if "prediction" in stored else None
     features = PairMoments(stored[FEATURES[0]].shape[1]) if set(FEATURES) <= set(stored) else None
+    groups = _Blocks(count, width)
+    feature_groups = None if features is None else _Blocks(count, features.dimension)
     chosen = np.sort(np.random.default_rng(seed).choice(count, min(SAMPLE, count), replace=False))
     sample: list[Array] = []
     marks = np.empty(count, dtype=np.uint64)
@@ -124,16 +130,28 @@ def gather(record: Record, *, drop_nonfinite: bool = False, seed: int = 0) -> Ro
             embeddings.update(z, target)
             if predictions is not None:
                 predictions.update(z, batch["prediction"])
-            if features is not None:
+            if features is not None and feature_groups is not None:
+                feature_groups.add(batch[FEATURES[0]], batch[FEATURES[1]])
                 features.update(batch[FEATURES[0]], batch[FEATURES[1]])
     if bad and not drop_nonfinite:
-        why = "float16 has overflowed: save float32 or bfloat16, or --drop-nonfinite" if overflown else "--drop-nonfinite"
+        why = (
+            "float16 has overflowed: save float32 or bfloat16, or --drop-nonfinite" if overflown else "--drop-nonfinite"
+        )
         raise InputError("rows", f"{bad} of {count} with NaN or infinity", f"must be finite; to leave them out: {why}")
     if kept < 4:
         raise InputError("rows", f"{kept} of {count} finite", "must be at least 4")
     repeated = kept - len(np.unique(marks[:kept]))
     _check(embeddings, identical=identical, repeated=repeated, kept=kept)
-    return Rows(embeddings, features, predictions, groups.done(), np.concatenate(sample), bad, repeated)
+    return Rows(
+        embeddings,
+        features,
+        predictions,
+        groups.done(),
+        None if feature_groups is None else feature_groups.done(),
+        np.concatenate(sample),
+        bad,
+        repeated,
+    )
 
 
 def _check(moments: PairMoments, *, identical: bool, repeated: int, kept: int) -> None:
@@ -142,15 +160,21 @@ def _check(moments: PairMoments, *, identical: bool, repeated: int, kept: int) -
     for name, spread, size in (("context", found.context, mean.context), ("target", found.target, mean.target)):
         # Rounding of the mean leaves each entry a variance of at most (4 units)² of its square.
         if np.trace(spread) <= 1e-30 * np.trace(size):
-            raise InputError(name, "the same row again and again", "must vary: it has collapsed to a point, or one row was saved")
+            raise InputError(
+                name, "the same row again and again", "must vary: it has collapsed to a point, or one row was saved"
+            )
         if not 1e-24 <= np.trace(spread) <= 1e24:
             value = f"embeddings of total variance {np.trace(spread):.3g}"
             raise InputError(name, value, "must have one between 1e-24 and 1e24: rescale them")
     if identical:
-        raise InputError("target", "equal to context in every row", "must be the embedding of another view of the sample")
+        raise InputError(
+            "target", "equal to context in every row", "must be the embedding of another view of the sample"
+        )
     if 2 * repeated >= kept:
         raise InputError(
-            "context", f"{repeated} of {kept} rows repeat others", "must be different samples: duplicates count nothing twice"
+            "context",
+            f"{repeated} of {kept} rows repeat others",
+            "must be different samples: duplicates count nothing twice",
         )
 
 

@@ -146,7 +146,9 @@ def _check(moments: Moments, prefix: str) -> None:
         if np.trace(spread) <= 1e-10 * np.trace(size):
             raise InputError(f"{prefix}{name}_moment", "that of a point", "must vary: the embeddings have collapsed")
         if not 1e-24 <= np.trace(spread) <= 1e24:
-            raise InputError(f"{prefix}{name}_moment", f"trace {np.trace(spread):.3g}", "must be between 1e-24 and 1e24")
+            raise InputError(
+                f"{prefix}{name}_moment", f"trace {np.trace(spread):.3g}", "must be between 1e-24 and 1e24"
+            )
     joint = np.block([[context, cross.T], [cross, target]])
     squares = np.concatenate((np.diag(moments.context), np.diag(moments.target)))
     units = np.sqrt(np.where(squares > 0, squares, 1.0))
@@ -156,4 +158,3 @@ def _check(moments: Moments, prefix: str) -> None:
         raise InputError(f"{prefix}cross_moment", value, "must be those of some pair of views: positive semidefinite")
     if not prefix and moments.alignment <= 1e-12 * np.trace(moments.context):
         raise InputError("target_moment", "those of the context", "must be those of another view of the sample")
-

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jepalign.diagnosis.evidence import Basis, Evidence, PredictorSource
+from jepalign.diagnosis.modes import ALIVE as HELD
 from jepalign.diagnosis.modes import ModeTable, State
 from jepalign.diagnosis.settings import FlowRates, Settings
 from jepalign.diagnosis.spread import interval
@@ -45,11 +46,11 @@ class Outlook:
 def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: FlowRates, step: int | None) -> Outlook:
     """Return the surviving rank of a record."""
     if rates.decay is None:
-        size = table.readings.context
+        size = table.values.embedding
         alive = [i for i in table.counted(State.UNKNOWN) if size[i] > ALIVE * size[table.counted(State.UNKNOWN)[0]]]
         words = f"dimensions with more than {ALIVE:g} of the largest variance now"
         return Outlook(len(alive), len(alive), len(alive), words, len(alive), None)
-    static = len(table.counted(State.SURVIVING))
+    static = len(table.counted(*HELD))
     drawn = _drawn(table, rates)
     low, high = (int(np.round(part)) for part in interval(drawn))
     found = _flow(evidence, settings, rates, step)
@@ -61,20 +62,18 @@ def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: Flo
     words = f"the measured last layer's flow, integrated over {found.time:.3g} of flow time with features that stay"
     shift = rank - static
     width = len(table.states)
-    return Outlook(
-        rank, max(min(low + shift, rank), 0), min(max(high + shift, rank), width), words, static, found
-    )
+    return Outlook(rank, max(min(low + shift, rank), 0), min(max(high + shift, rank), width), words, static, found)
 
 
 def _drawn(table: ModeTable, rates: FlowRates) -> np.ndarray:
     """Return the static rank of each replicate: dimensions on the other side of their threshold change theirs."""
-    candidates = table.counted(State.SURVIVING, State.LOST, State.BELOW, State.UNSETTLED)
+    candidates = table.counted(*HELD, State.LOST, State.BELOW, State.UNSETTLED)
     if table.basis is Basis.REST:
         if not rates.decay:
-            return np.full(len(table.margins), len(table.counted(State.SURVIVING)))
-        alive = rates.rest_rate * table.uncertainty.replicates.context[:, candidates] > rates.decay
+            return np.full(len(table.drawn.margin), len(table.counted(*HELD)))
+        alive = rates.rest_rate * table.drawn.embedding[:, candidates] > rates.decay
         return alive.sum(axis=1)
-    alive = table.margins[:, candidates] > 1
+    alive = table.drawn.margin[:, candidates] > 1
     # Below its edge a dimension falls whichever side of the threshold it is on.
     below = np.isin(candidates, table.counted(State.BELOW))
     return (alive & ~below).sum(axis=1)

@@ -1,15 +1,17 @@
 """The predictor read by the dictionary (2.0): which function of the embedding's spectrum it is, and whose uniformity that makes it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from jepalign.diagnosis.evidence import Evidence
-from jepalign.diagnosis.modes import ModeTable, State
+from jepalign.diagnosis.spread import readings
 from jepalign.diagnosis.stored import Array
 from jepalign.linear_models import DICTIONARY, SpectralPredictor
 
+GONE = 1e-6  # of the largest variance: what is below is rounding and noise
 _GRID = np.linspace(-12.0, 12.0, 97)  # of ln τ around the scale of the spectrum
 
 
@@ -33,7 +35,7 @@ class Likeness:
     scale: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PredictorReading:
     """What the predictor is as a function of the spectrum.
 
@@ -45,11 +47,16 @@ class PredictorReading:
         Share of ‖P‖² that is diagonal in the embedding's principal axes: 1 where P is a function of Φ and its modes' signs.
     to_correlation : float
         Root mean square of p − ρ over that of ρ: 0 for the least-squares predictor of exchangeable views.
+    variance, predictor, correlation : ndarray of shape (r,)
+        s, p and ρ along the axes that were read, ascending in s.
     """
 
     likenesses: tuple[Likeness, ...]
     aligned: float
     to_correlation: float
+    variance: Array
+    predictor: Array
+    correlation: Array
 
     @property
     def nearest(self) -> Likeness:
@@ -57,15 +64,18 @@ class PredictorReading:
         return self.likenesses[0]
 
 
-def read_predictor(evidence: Evidence, table: ModeTable) -> PredictorReading:
-    """Return the reading of a record's predictor along its dimensions, those with no variance left out."""
-    kept = np.setdiff1d(np.arange(len(table.states)), table.counted(State.GONE))
-    s, p = table.readings.context[kept], table.predictor[kept]
-    rho = table.readings.correlation[kept]
-    found = sorted((_likeness(entry, s, p) for entry in DICTIONARY.values()), key=lambda likeness: likeness.distance)
+def read_predictor(evidence: Evidence, *, bias: bool) -> PredictorReading:
+    """Return the reading of a record's predictor along the principal axes of its embedding, those with no variance left out."""
+    context, target, _ = evidence.embeddings.about(mean=bias)
+    values, axes = np.linalg.eigh((context + target) / 2)
+    diagonal = np.einsum("ki,kl,li->i", axes, evidence.predictor, axes)
     size = float(np.sum(evidence.predictor**2))
-    aligned = float(np.sum(table.predictor**2)) / size if size else 1.0
-    return PredictorReading(tuple(found), min(aligned, 1.0), _distance(p, rho))
+    aligned = float(np.sum(diagonal**2)) / size if size else 1.0
+    here = readings(evidence.embeddings, axes, mean=bias)
+    kept = (values > GONE * values[-1]) & (here.context > 0)
+    s, p, rho = here.context[kept], diagonal[kept], here.correlation[kept]
+    found = sorted((_likeness(entry, s, p) for entry in DICTIONARY.values()), key=lambda likeness: likeness.distance)
+    return PredictorReading(tuple(found), min(aligned, 1.0), _distance(p, rho), s, p, rho)
 
 
 def _likeness(entry: SpectralPredictor, s: Array, p: Array) -> Likeness:
@@ -77,7 +87,9 @@ def _likeness(entry: SpectralPredictor, s: Array, p: Array) -> Likeness:
         return _distance(entry.spectrum(s / np.exp(unit + log_scale)), p)
 
     start = min(_GRID, key=distance)
-    best = minimize_scalar(distance, bounds=(start - 0.25, start + 0.25), method="bounded", options={"xatol": 1e-6})
+    best: Any = minimize_scalar(
+        distance, bounds=(start - 0.25, start + 0.25), method="bounded", options={"xatol": 1e-6}
+    )
     return Likeness(entry.name, entry.label, float(best.fun), float(np.exp(unit + best.x)))
 
 

@@ -132,7 +132,9 @@ def _check_shapes(found: Mapping[str, Stored]) -> None:
     def same(letter: str, size: int, name: str) -> None:
         known, first = sizes.setdefault(letter, (size, name))
         if size != known:
-            raise InputError(name, f"array of shape {found[name].shape}", f"must have the {letter} = {known} of {first}")
+            raise InputError(
+                name, f"array of shape {found[name].shape}", f"must have the {letter} = {known} of {first}"
+            )
         if not 1 <= size <= WIDEST:
             raise InputError(name, f"array of shape {found[name].shape}", f"must have 1 to {WIDEST} dimensions")
 

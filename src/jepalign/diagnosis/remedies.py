@@ -8,9 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from jepalign.diagnosis.evidence import Basis
-from jepalign.diagnosis.modes import ModeTable, State
+from jepalign.diagnosis.modes import ALIVE, ModeTable, State
 from jepalign.diagnosis.settings import FlowRates
-from jepalign.diagnosis.spread import interval
 from jepalign.diagnosis.stored import Array
 from jepalign.linear_models.collapse import hybrid_equilibria, rescue_weight
 from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge
@@ -95,19 +94,26 @@ def remedies(table: ModeTable, rates: FlowRates, *, scale: float) -> Remedies:
     if rates.decay == 0:
         return Remedies(nobody, (), None, "without weight decay no threshold is passed")
     if not math.isfinite(rates.rest_rate):
-        return Remedies(nobody, (), None, "give the predictor the encoder's weight decay: without its own, every dimension decays")
+        return Remedies(
+            nobody, (), None, "give the predictor the encoder's weight decay: without its own, every dimension decays"
+        )
     if table.basis is Basis.REST:
-        return Remedies(nobody, (), None, "embeddings alone do not tell λ and σ of what is not at rest: save predictor or encoder")
-    low, high = interval(table.uncertainty.replicates.correlation)
+        return Remedies(
+            nobody, (), None, "embeddings alone do not tell λ and σ of what is not at rest: save predictor or encoder"
+        )
+    low, high = table.intervals()["correlation"]
     beyond_chance = (low > 0) | (high < 0)
-    known = np.isfinite(table.variance) & (table.variance > 0) & np.isfinite(table.cross)
+    told = table.values
+    known = np.isfinite(told.variance) & (told.variance > 0) & np.isfinite(told.cross)
     places = [i for i in table.counted(State.LOST, State.BELOW) if beyond_chance[i] and known[i]]
     endangered = np.array(places, dtype=np.intp)
     if not places:
         return Remedies(nobody, (), None, "no dimension that is correlated beyond chance is about to be lost")
-    cross, variance = np.clip(np.abs(table.cross), 1e-29, 1e29), np.clip(table.variance, 1e-29, 1e29)
-    survivors = table.counted(State.SURVIVING)
-    shown = survivors[np.unique(np.linspace(0, len(survivors) - 1, COSTED).astype(int))] if len(survivors) else survivors
+    cross, variance = np.clip(np.abs(told.cross), 1e-29, 1e29), np.clip(told.variance, 1e-29, 1e29)
+    survivors = table.counted(*ALIVE)
+    shown = (
+        survivors[np.unique(np.linspace(0, len(survivors) - 1, COSTED).astype(int))] if len(survivors) else survivors
+    )
     found: list[Remedy] = []
     for name, (formula, term) in TERMS.items():
         repel, rescue = rescue_weight(

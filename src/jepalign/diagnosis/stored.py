@@ -66,7 +66,7 @@ class RawArray:
     start: int
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """How many bytes the numbers take."""
         return math.prod(self.shape) * (2 if self.kind == "bfloat16" else np.dtype(self.kind).itemsize)
 
@@ -74,12 +74,12 @@ class RawArray:
         """Yield the array in float64, ``rows`` rows at a time; ``InputError`` if the file ends before it does."""
         count = self.shape[0] if self.shape else 1
         width = math.prod(self.shape[1:])
-        size = self.bytes // max(count * width, 1)
+        item = self.size // max(count * width, 1)
         with self.open() as stream:
             stream.seek(self.start)
             for first in range(0, count, rows):
                 taken = min(rows, count - first)
-                data = _exactly(stream, taken * width * size, self.name)
+                data = _exactly(stream, taken * width * item, self.name)
                 yield self._numbers(data).reshape(taken, *self.shape[1:])
 
     def _numbers(self, data: bytes) -> Array:
@@ -87,7 +87,8 @@ class RawArray:
             if self.kind == "bfloat16":
                 high = np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16
                 return high.view(np.float32).astype(np.float64)
-            return np.frombuffer(data, dtype=np.dtype(self.kind).newbyteorder(self.order)).astype(np.float64)
+            # NumPy's own names of byte orders are signs.
+            return np.frombuffer(data, dtype=self.order + np.dtype(self.kind).str[1:]).astype(np.float64)
 
 
 def whole(stored: Stored) -> Array:

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from jepalign.diagnosis.diagnosis import Diagnosis
 from jepalign.diagnosis.modes import ModeTable, State
-from jepalign.diagnosis.spread import interval
 
 SHOWN = 20  # dimensions in the table; of more, those in the middle of a stretch of one state are left out
 STYLES = {
     State.SURVIVING: "green",
+    State.ABOVE: "green",
     State.BELOW: "yellow",
     State.UNSETTLED: "yellow",
     State.LOST: "red",
@@ -26,7 +26,11 @@ STYLES = {
 
 def terminal(found: Diagnosis) -> Group:
     """Return a diagnosis as something Rich prints: the verdict first."""
-    parts: list[Any] = [Text(found.verdict, style="bold"), Text(f"Trust: {found.trust}."), Text(found.table.basis.sentence)]
+    parts: list[Any] = [
+        Text(found.verdict, style="bold"),
+        Text(f"Trust: {found.trust}."),
+        Text(found.table.basis.sentence),
+    ]
     parts += [_heading("The embedding"), *map(_line, facts(found))]
     parts += [_heading("Dimension by dimension"), _dimensions(found.table)]
     parts += [_heading("What would keep them"), *_remedies(found)]
@@ -77,7 +81,7 @@ def shown(table: ModeTable) -> list[int | None]:
         return list(range(width))
     borders = [i for i in range(1, width) if table.states[i] is not table.states[i - 1]]
     near = {j for i in (0, *borders, width) for j in (i - 2, i - 1, i, i + 1) if 0 <= j < width}
-    kept = sorted(near)[:SHOWN - 2]
+    kept = sorted(near)[: SHOWN - 2]
     kept = sorted({*kept, width - 2, width - 1})
     found: list[int | None] = []
     for place in kept:
@@ -99,19 +103,19 @@ def with_interval(value: float, low: float, high: float) -> str:
 
 def cells(table: ModeTable, places: list[int | None]) -> list[tuple[str, ...]]:
     """Return rows of the dimensions' table: place, s, ρ, p, λ, σ, η_c/η and state."""
-    here, drawn = table.readings, table.uncertainty.replicates
-    bounds = [interval(part) for part in (drawn.context, drawn.correlation, table.margins)]
+    bounds = table.intervals()
+    told = table.values
     rows: list[tuple[str, ...]] = []
     for place in places:
         if place is None:
             rows.append(("⋮", *([""] * 7)))
             continue
-        values = (here.context, here.correlation, table.margin)
         s, rho, margin = (
-            with_interval(float(value[place]), float(low[place]), float(high[place]))
-            for value, (low, high) in zip(values, bounds, strict=True)
+            with_interval(float(told.items()[name][place]), *(float(bound[place]) for bound in bounds[name]))
+            for name in ("embedding", "correlation", "margin")
         )
-        plain = [f"{value[place]:.3g}" if math.isfinite(value[place]) else "–" for value in (table.predictor, table.cross, table.variance)]
+        values = (table.predictor[place], told.cross[place], told.variance[place])
+        plain = [f"{value:.3g}" if math.isfinite(value) else "–" for value in values]
         rows.append((str(place + 1), s, rho, *plain, margin, table.states[place].value))
     return rows
 
@@ -150,7 +154,9 @@ def _remedies(found: Diagnosis) -> list[Any]:
     if remedies.weight_decay is not None:
         scale = (found.settings.weight_decay or 0.0) / found.rates.decay if found.rates.decay else 1.0
         lines.append(
-            _line(f"Or a weight decay below {remedies.weight_decay * scale:.3g}: η below each one's η_c; it saves who is beyond the edge then.")
+            _line(
+                f"Or a weight decay below {remedies.weight_decay * scale:.3g}: η below each one's η_c. It saves who is beyond the edge."
+            )
         )
     return lines
 

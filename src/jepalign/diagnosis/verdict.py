@@ -10,15 +10,18 @@ from jepalign.diagnosis.settings import FlowRates
 
 def verdict(table: ModeTable, outlook: Outlook, remedies: Remedies, rates: FlowRates) -> str:
     """Return one sentence."""
-    width = len(table.states)
+    width = len(table.axes)
     head = f"{outlook.rank} of {width} dimensions"
     if rates.decay is None:
         return f"{head} are alive now; whether they stay cannot be told without the weight decay (--weight-decay)."
     reasons = _reasons(table, rates)
-    if not reasons and outlook.rank < width:
-        reasons.append("the others fall when dimensions compete, though each alone would not")
-    text = f"{head} {'survives' if outlook.rank == 1 else 'survive'}" + ("" if rates.decay else ", as nothing decays")
-    text += ": " + ", ".join(reasons) if reasons else ""
+    if outlook.rank != outlook.static:
+        # The flow has the last word, and single dimensions do not explain it: they compete, and turn.
+        head += f" survive by the measured flow (thresholds of single dimensions say {outlook.static})"
+        reasons = []
+    else:
+        head += " survives" if outlook.rank == 1 else " survive"
+    text = head + ("" if rates.decay else ", as nothing decays") + (": " + ", ".join(reasons) if reasons else "")
     if (best := gentlest(remedies)) is not None:
         count = len(remedies.endangered)
         whom = "the one" if count == 1 else f"the {count}"
@@ -39,7 +42,9 @@ def _reasons(table: ModeTable, rates: FlowRates) -> list[str]:
         len(table.counted(state)) for state in (State.LOST, State.BELOW, State.GONE, State.UNSETTLED)
     )
     if lost and not math.isfinite(rates.rest_rate):
-        found.append(f"{lost} {'decays' if lost == 1 else 'decay'} because the encoder has a weight decay and the predictor none")
+        found.append(
+            f"{lost} {'decays' if lost == 1 else 'decay'} because the encoder has a weight decay and the predictor none"
+        )
     elif lost:
         found.append(f"{lost} {_is(lost)} beyond the threshold (η = {rates.decay:.3g} > η_c)")
     if below:
