@@ -250,7 +250,9 @@ def draw_corner(axes: Axes, data: FigureData, predictor: str, target: str) -> No
     plot(axes, data[f"{panel}/mode"], colour)
     for views, marker in VIEWS.items():
         plot(axes, data[f"{panel}/{views}"], colour, marker=marker, markersize=3.0)
-    axes.text(0.04, 0.98, told(predictor, target, dict(data.numbers)), va="top", transform=axes.transAxes)
+    said = told(predictor, target, dict(data.numbers))
+    size = axes.yaxis.label.get_fontsize() if "$" in said else None
+    axes.text(0.04, 0.98, said, va="top", size=size, transform=axes.transAxes)
 
 
 def draw_rates(axes: Axes, data: FigureData) -> None:
