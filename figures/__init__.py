@@ -29,7 +29,9 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "hybrids": "jepalign.figures.hybrids:Hybrids",
         "world-model": "jepalign.figures.world_model:WorldModel",
         "eigenproblem": "jepalign.figures.eigenproblem:Eigenproblem",
+        "guarantees": "jepalign.figures.guarantees:Guarantees",
         "deep": "jepalign.figures.deep:Deep",
+        "solvers": "jepalign.figures.solvers:Solvers",
     }
 )
 """Every figure by name, in the order of the story, as "module:class"."""
