@@ -88,7 +88,8 @@ class Ablation:
         return (
             r"The ablation cube. Above: the share of $\mathrm{tr}\,\Phi$ that is left. Lines: one mode with $\lambda = "
             rf"{n['lambda']}$, $\sigma = \alpha = 1$, no decay and, where the target lags, $\beta = {n['beta']}$; solid: closed "
-            r"form, proved; dashed: computed, by integration. Markers: measured at the end of trainings of linear, tanh and "
+            r"form, proved; dashed: computed, by integration; rates are those of $w$. Markers: measured at the end of trainings "
+            r"of linear, tanh and "
             r"ReLU encoders of digits (from left to right), on views drawn afresh (circles) or fixed (squares); bars: two "
             r"seeds. Without a predictor everything collapses, with stop-gradient at half the rate, and EMA only delays it; a "
             r"predictor through whose target the gradient passes collapses at $1 - \rho^2$ or faster. With predictor and "

@@ -173,7 +173,7 @@ class Lens:
             r"negatives, or by both. Dots: stable rest points; open: unstable ones. Grey ground: starts that collapse. The "
             r"contrastive loss (a quarter of its gradient) repels the origin at the rate $\lambda_1 - \eta = "
             rf"{n['contrastive']}$. The JEPA's repulsion cancels alignment there to first order, decay is left, and the origin "
-            rf"attracts what begins in the grey oval, up to $w_- = {n['lower']}$ on the axis of $\lambda_1$; all else reaches "
+            rf"attracts what begins in the grey oval, up to $w_- = {n['lower']}$ on the axis of $\lambda_1$; almost all else reaches "
             rf"$w_+ = {n['upper']}$ on that axis. An explicit term $\frac{{\gamma}}{{4}}\|\Phi - I\|^2$ beside the JEPA, "
             rf"$\gamma = {n['gamma']}$, repels the origin at the rate $\gamma - \eta = {n['hybrid']}$ (it breaks the balance; "
             rf"here the predictor is set to $P$). A moving average of rate $\beta = {n['beta']}$ alone adds friction (violet, "
