@@ -27,6 +27,7 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "escape": "jepalign.figures.escape:Escape",
         "trajectories": "jepalign.figures.trajectories:Trajectories",
         "hybrids": "jepalign.figures.hybrids:Hybrids",
+        "masks": "jepalign.figures.masking:Masks",
         "world-model": "jepalign.figures.world_model:WorldModel",
         "eigenproblem": "jepalign.figures.eigenproblem:Eigenproblem",
         "guarantees": "jepalign.figures.guarantees:Guarantees",
