@@ -25,7 +25,7 @@ EXAMPLE = 0.6
 WIDTH, DECAY, TIME = 8, 0.02, 300.0
 """Embedding dimensions and η of the linear JEPA whose predictor is shown, and how long it learnt."""
 
-LEARNT = {"learnt": ("learnt, linear", "x"), "tanh": ("tanh", "s"), "relu": ("ReLU", "^"), "gelu": ("GELU", "D")}
+LEARNT = {"learnt": ("linear", "x"), "tanh": ("tanh", "s"), "relu": ("ReLU", "^"), "gelu": ("GELU", "D")}
 """Learnt predictors: of the linear model, and by the first word of a deep architecture; name in print and marker."""
 
 VARIANCE = "embedding variance of a mode, $s$"
@@ -232,10 +232,10 @@ def draw_spectra(axes: Axes, data: FigureData) -> None:
         "labelspacing": 0.15,
         "handlelength": 1.4,
     }
-    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.4), ncols=2, **tight)
+    axes.legend(title="learnt by", loc="upper right", bbox_to_anchor=(1.0, 0.48), ncols=2, **tight)
     name_curves(axes, data, SPECTRA)
     axes.text(0.08, 1.2, "contraction", color=FAINT)
-    axes.text(3.38, 0.42, "repulsion", color=FAINT, ha="right")
+    axes.text(1.35, 0.05, "repulsion", color=FAINT)
     axes.text(3.38, -0.3, "BYOL form reversed", color=FAINT, ha="right", va="center")
     axes.text(LARGEST, EXAMPLE, r" $\rho$", va="center", size=axes.yaxis.label.get_fontsize())
 
