@@ -408,6 +408,94 @@ def diagnose(
 
 
 @app.command()
+def design(
+    rank: Annotated[int, typer.Option(help="Dimensions to keep.", metavar="K")],
+    variance: Annotated[
+        str | None, typer.Option(help="Variances σ of the modes, separated by commas; with --cross.", metavar="σ,σ,...")
+    ] = None,
+    cross: Annotated[str | None, typer.Option(help="Cross-covariances λ, as many.", metavar="λ,λ,...")] = None,
+    spectra: Annotated[
+        Path | None, typer.Option(help=".npz or .csv with variance and cross.", metavar="FILE", show_default=False)
+    ] = None,
+    views: Annotated[
+        Path | None,
+        typer.Option(help=".npz with context and target: paired rows, used in both orders.", metavar="FILE"),
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="Masked tokens with exponential correlation: how many.")] = None,
+    token_correlation: Annotated[float | None, typer.Option(help="Correlation of neighbouring tokens.")] = None,
+    target: Annotated[
+        str, typer.Option(help="output: the target encoder sees all tokens (I-JEPA); input: the hidden ones.")
+    ] = "output",
+    line: Annotated[bool, typer.Option("--line", help="Tokens on a line instead of a circle.")] = False,
+    mask_ratio: Annotated[
+        float | None, typer.Option(help="Hide tokens independently; no mask given: the one that keeps the most.")
+    ] = None,
+    block_length: Annotated[int | None, typer.Option(help="Hide blocks of this length.")] = None,
+    blocks: Annotated[int, typer.Option(min=1, help="How many blocks.")] = 1,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="η to design at; by default half of the largest.", metavar="η")
+    ] = None,
+    predictor_rate: Annotated[
+        float, typer.Option(help="α, the predictor's learning rate by the encoder's.", metavar="α")
+    ] = 1.0,
+    start: Annotated[
+        float | None, typer.Option(help="Weight of the encoder's modes at the start; by default as large as need be.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="The embedding's dimension, if smaller than the modes.")] = None,
+    uniformity: Annotated[
+        list[str] | None, typer.Option(help="spectral, vicreg, log-det or sigreg; several times; by default all.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Integrate the flow 5 % below and above the largest weight decay, and count."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Directory for the figure of the trade-off.", show_default=False)
+    ] = None,
+    venue: Annotated[str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr, for the figure.")] = "neurips",
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the answer as JSON; - is standard output.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Say which weight decay, start, predictor rate, mask and explicit uniformity keep a wanted number of dimensions.
+
+    Exits with 1 if --check finds another rank.
+
+    Example: jepalign design --variance 1,1,1 --cross 0.9,0.6,0.3 --rank 2
+    """
+    from jepalign.design.command import Question, answer, write_figure
+    from jepalign.design.statement import as_json, print_answer
+
+    question = Question(
+        rank=rank,
+        variance=variance,
+        cross=cross,
+        spectra=spectra,
+        views=views,
+        tokens=tokens,
+        token_correlation=token_correlation,
+        target=target,
+        line=line,
+        mask_ratio=mask_ratio,
+        block_length=block_length,
+        blocks=blocks,
+        weight_decay=weight_decay,
+        predictor_rate=predictor_rate,
+        start=start,
+        width=width,
+        uniformity=uniformity or (),
+        check=check,
+    )
+    found = answer(question)
+    print_answer(found, _console(stderr=json_file == "-"))
+    if out is not None:
+        _wrote(write_figure(question, found, out, venue))
+    if json_file is not None:
+        _emit_json(as_json(found), json_file)
+    raise typer.Exit(1 if found.checked is not None and not found.checked.holds else 0)
+
+
+@app.command()
 def report(
     out: Out = Path("build/report"),
     venue: Annotated[str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr, for the figures.")] = "neurips",
