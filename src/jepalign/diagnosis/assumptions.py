@@ -147,7 +147,9 @@ def trust(found: tuple[Assumption, ...], basis: Basis, settings: Settings, *, by
             return "low: it assumes that the run is at rest, and it is not"
     if LINEAR in broken or len(broken) > 2:
         return f"low: off by more than their bounds are {', '.join(broken)}"
-    doubts = [f"{name} off by more than its bound" for name in broken]
+    doubts = [
+        f'"{name}" is off by {distances[name].distance:.2g}, more than {distances[name].bound:g}' for name in broken
+    ]
     if basis is Basis.BALANCE:
         doubts.append("w is inferred")
     if by_flow and STAYING not in distances:

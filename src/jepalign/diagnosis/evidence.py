@@ -28,19 +28,19 @@ class Basis(Enum):
         """What this means and what to save to do better."""
         return {
             Basis.FEATURES: (
-                "λ, σ and w are measured, along the eigenvectors of the features' cross-moment, which are what learns: the last "
+                "Measured: λ, σ and w, along the eigenvectors of the features' cross-moment, which are what learns. The last "
                 "layer's weight and its input features are there."
             ),
             Basis.MEASURED: (
-                "w is measured, and λ and σ with it, along the axes that the embedding has now: what it does not hold yet is not "
+                "Measured: w, and λ and σ with it, along the axes that the embedding has now: what it does not hold yet is not "
                 "seen. Save context_features and target_features (the inputs of the last layer), to see all that it could learn."
             ),
             Basis.BALANCE: (
-                "w is inferred from the predictor by the balance PᵀP = αWWᵀ, which weight decay enforces and Adam breaks. "
+                "Inferred from the predictor: w, by the balance PᵀP = αWWᵀ, which weight decay enforces and Adam breaks. "
                 "Save encoder (the last layer, k × h), context_features and target_features (its inputs), to measure it."
             ),
             Basis.REST: (
-                "embeddings alone tell ρ and the variance s, not w: margins assume that the run is at rest, where "
+                "Embeddings alone tell ρ and the variance s, not w: margins assume that the run is at rest, where "
                 "η_c/η = (1+x)²/(4x) with x = αs/η is never below 1, so that survivors have s > η/α and a dimension "
                 "already lost cannot be seen. Save predictor, or better encoder, context_features and target_features."
             ),

@@ -34,7 +34,7 @@ def _blocks(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.B
     blocks: list[doc.Block] = [
         doc.Paragraph(_literal(f"Trust: {found.trust}.{step}")),
         doc.Heading(1, "What is known", "known"),
-        doc.Paragraph(_literal(found.table.basis.sentence[0].upper() + found.table.basis.sentence[1:])),
+        doc.Paragraph(_literal(found.table.basis.sentence)),
         doc.ItemList(tuple(map(_literal, facts(found)))),
         doc.Heading(1, "Dimension by dimension", "dimensions"),
         doc.Picture(
@@ -134,9 +134,9 @@ def _remedies(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], caption: str, label: str) -> doc.Table:
     cleaned = tuple(tuple(map(_literal, row)) for row in rows)
-    return doc.Table(header, cleaned, _literal(caption), label)
+    return doc.Table(tuple(map(_literal, header)), cleaned, _literal(caption), label)
 
 
 def _literal(text: str) -> str:
     """Return a text that the markup leaves as it is; file names may hold any of its signs."""
-    return re.sub(r"[$`*]|\[(?=[@#])", "", text)
+    return re.sub(r"[$`*]|\[(?=[@#])", "", text).replace("η_c", r"$\eta_c$").replace("Φ_jj", r"$\Phi_{jj}$")
