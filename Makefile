@@ -9,7 +9,7 @@ FILES := $(VENV)/.files
 INSTALL := pyproject.toml constraints.txt $(FILES)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint bench torture peer simulate mutate clean .FORCE
+.PHONY: help report test lint bench torture stress peer simulate mutate clean .FORCE
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ bench: $(VENV)/.bench  ## build/bench: seconds, ratios of closed forms to integr
 
 torture: $(VENV)/.test  ## build/bench/torture.md: every trajectory against fifty digits over the whole range (minutes)
 	$(BIN)/python benchmarks/torture.py
+
+stress: $(VENV)/.test  ## diagnose a million rows of 1024 dimensions in 3 GB, and a thousand damaged files (minutes, 8 GB of disk)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/damaged_files.py 1000 1
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/large_files.py 1000000 1024 3 build/large
+	rm -r build/large
 
 # lightly asks for torchvision, which its losses do not use: it comes without what it asks for.
 peer: $(VENV)/.test  ## the sampled losses against pytorch-metric-learning and lightly

@@ -12,7 +12,7 @@ from jepalign.diagnosis.stored import Array
 from jepalign.linear_models import balance
 from jepalign.linear_models.departures import departures
 
-LINEAR, STAYING, RESTING = "linear predictor", "features stay", "at rest"
+LINEAR, LAST, STAYING, RESTING = "linear predictor", "linear last layer", "features stay", "at rest"
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,14 @@ def assumptions(
             "‖WWᵀ−PᵀP/α‖ over the sum of both norms: static thresholds and basins; a forecast by the flow needs none"
         )
         found.append(Assumption("balance", _norm(defect) / size if size else 0.0, 0.1, words))
+    if evidence.encoder is not None and evidence.features is not None:
+        layers = evidence.encoder, evidence.encoder if evidence.target_encoder is None else evidence.target_encoder
+        below, own = evidence.features.about(mean=mean), evidence.embeddings.about(mean=mean)
+        parts = [(own[i], layers[i] @ below[i] @ layers[i].T) for i in range(2)]
+        words = "‖Φ−WΣWᵀ‖/(‖Φ‖+‖WΣWᵀ‖), either view: that the embedding is encoder times features, with no bias or norm after it"
+        found.append(Assumption(LAST, max(_apart(a, b) for a, b in parts), 0.01, words))
     if evidence.encoder is not None and evidence.target_encoder is not None:
-        V = evidence.target_encoder
-        lag = _norm(V - evidence.encoder) / ((_norm(evidence.encoder) + _norm(V)) or 1.0)
+        lag = _apart(evidence.target_encoder, evidence.encoder)
         found.append(
             Assumption(
                 "target near", lag, 0.1, "‖V−W‖/(‖V‖+‖W‖): V = W in thresholds; a forecast by the flow follows V"
@@ -128,14 +133,19 @@ def _moved(evidence: Evidence, before: Evidence | None, *, mean: bool) -> list[A
 
 def _change(now: Moments, then: Moments, *, mean: bool) -> float:
     pairs = list(zip(now.about(mean=mean), then.about(mean=mean), strict=True))
-    return max(_norm(a - b) / ((_norm(a) + _norm(b)) or 1.0) for a, b in pairs)
+    return max(_apart(a, b) for a, b in pairs)
+
+
+def _apart(first: Array, second: Array) -> float:
+    """Return the distance of two matrices over the sum of their norms, 0 if both are 0."""
+    return _norm(first - second) / ((_norm(first) + _norm(second)) or 1.0)
 
 
 def trust(found: tuple[Assumption, ...], basis: Basis, settings: Settings, *, by_flow: bool) -> str:
     """Return how much a forecast is worth, in words that name what it rests on; ``by_flow`` if the measured flow was integrated."""
     distances = {each.name: each for each in found}
     # The Gaussian shape enters no threshold; the measured flow needs neither shared directions nor balance.
-    needed = {LINEAR, STAYING} if by_flow else set(distances) - {"Gaussian", STAYING, RESTING}
+    needed = {LINEAR, LAST, STAYING} if by_flow else set(distances) - {"Gaussian", STAYING, RESTING}
     broken = [each.name for each in found if each.name in needed and not each.holds]
     if settings.optimizer == "adam":
         return "low: Adam's flow is not the theory's"
@@ -145,7 +155,7 @@ def trust(found: tuple[Assumption, ...], basis: Basis, settings: Settings, *, by
             return "low: it assumes that the run is at rest, which one record does not tell"
         if not resting.holds:
             return "low: it assumes that the run is at rest, and it is not"
-    if LINEAR in broken or len(broken) > 2:
+    if {LINEAR, LAST} & set(broken) or len(broken) > 2:
         return f"low: off by more than their bounds are {', '.join(broken)}"
     doubts = [
         f'"{name}" is off by {distances[name].distance:.2g}, more than {distances[name].bound:g}' for name in broken

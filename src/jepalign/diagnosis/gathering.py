@@ -91,11 +91,9 @@ def gather(record: Record, *, drop_nonfinite: bool = False, seed: int = 0) -> Ro
     count, width = stored["context"].shape
     widest = max(array.shape[1] for array in stored.values())
     step = max(1, BLOCK // widest)
-    embeddings = PairMoments(width)
     predictions = PairMoments(width) if "prediction" in stored else None
-    features = PairMoments(stored[FEATURES[0]].shape[1]) if set(FEATURES) <= set(stored) else None
     groups = _Blocks(count, width)
-    feature_groups = None if features is None else _Blocks(count, features.dimension)
+    features = _Blocks(count, stored[FEATURES[0]].shape[1]) if set(FEATURES) <= set(stored) else None
     chosen = np.sort(np.random.default_rng(seed).choice(count, min(SAMPLE, count), replace=False))
     sample: list[Array] = []
     marks = np.empty(count, dtype=np.uint64)
@@ -127,12 +125,10 @@ def gather(record: Record, *, drop_nonfinite: bool = False, seed: int = 0) -> Ro
             kept += len(z)
             identical &= bool((z == target).all())
             groups.add(z, target)
-            embeddings.update(z, target)
             if predictions is not None:
                 predictions.update(z, batch["prediction"])
-            if features is not None and feature_groups is not None:
-                feature_groups.add(batch[FEATURES[0]], batch[FEATURES[1]])
-                features.update(batch[FEATURES[0]], batch[FEATURES[1]])
+            if features is not None:
+                features.add(batch[FEATURES[0]], batch[FEATURES[1]])
     if bad and not drop_nonfinite:
         why = (
             "float16 has overflowed: save float32 or bfloat16, or --drop-nonfinite" if overflown else "--drop-nonfinite"
@@ -141,13 +137,14 @@ def gather(record: Record, *, drop_nonfinite: bool = False, seed: int = 0) -> Ro
     if kept < 4:
         raise InputError("rows", f"{kept} of {count} finite", "must be at least 4")
     repeated = kept - len(np.unique(marks[:kept]))
-    _check(embeddings, identical=identical, repeated=repeated, kept=kept)
+    blocks, feature_blocks = groups.done(), None if features is None else features.done()
+    _check(groups.whole, identical=identical, repeated=repeated, kept=kept)
     return Rows(
-        embeddings,
-        features,
+        groups.whole,
+        None if features is None else features.whole,
         predictions,
-        groups.done(),
-        None if feature_groups is None else feature_groups.done(),
+        blocks,
+        feature_blocks,
         np.concatenate(sample),
         bad,
         repeated,
@@ -187,13 +184,14 @@ def _marks(rows: Array) -> NDArray[np.uint64]:
 
 
 class _Blocks:
-    """Collects neighbouring rows into blocks of at least two, each of which is reduced to its moments."""
+    """Collects neighbouring rows into blocks of at least two, each of which is reduced to its moments and added to the whole's."""
 
     def __init__(self, rows: int, width: int) -> None:
         affordable = max(FEWEST, MEMORY // (12 * width * width))
         self.size = max(2, -(-rows // min(BLOCKS, affordable)))
         self.width = width
         self.open = PairMoments(width)
+        self.whole = PairMoments(width)
         self.parts: list[tuple[int, Array, Array, Single, Single, Single]] = []
 
     def add(self, z: Array, target: Array) -> None:
@@ -209,12 +207,14 @@ class _Blocks:
         mean, moments = self.open.means(), self.open.covariances()
         context, target, cross = (part.astype(np.float32) for part in moments)
         self.parts.append((self.open.count, *mean, context, target, cross))
+        self.whole.merge(self.open)
         self.open = PairMoments(self.width)
 
     def done(self) -> RowBlocks:
         # A last block of a single row, or of much fewer than the others, would be drawn as often as they are.
         if self.open.count >= max(2, self.size // 2) or not self.parts:
             self._close()
+        self.whole.merge(self.open)
         columns = list(zip(*self.parts, strict=True))
         self.parts = []
         return RowBlocks(np.array(columns[0], dtype=np.float64), *(np.array(column) for column in columns[1:]))

@@ -1,6 +1,5 @@
 """How many dimensions are left at the end: by the flow of the measured last layer where it is known, by thresholds otherwise."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,8 @@ from jepalign.linear_models.forecast import Forecast, LastLayer, RunSettings, fo
 
 HORIZON = 10.0  # times 1/η, where the number of steps left is not known: what nothing holds has fallen to e⁻¹⁰
 ALIVE = 0.01  # of the largest variance: what counts as alive where nothing can be forecast
-LARGEST = 2**22  # numbers k·h² of a last layer whose flow is integrated; minutes beyond
+# An explicit step covers a few units of time over the largest curvature: evaluations of the flow, and multiplications of all of them.
+EVALUATIONS, WORK = 50_000, 1e11
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,10 @@ def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: Flo
     if found is None or found.rank is None:
         rested = "every dimension with s > η/α, if the run is at rest"
         words = rested if table.basis is Basis.REST else "thresholds and basins of single modes (4.3)"
+        if table.basis is Basis.FEATURES:
+            words += (
+                ", as the flow was not integrated: it lacks a predictor, or its fastest mode asks for too many steps"
+            )
         return Outlook(static, min(low, static), max(high, static), words, static, found)
     rank = max(found.rank - len(table.counted(State.MEAN)), 0)
     words = f"the measured last layer's flow, integrated over {found.time:.3g} of flow time with features that stay"
@@ -82,7 +86,7 @@ def _drawn(table: ModeTable, rates: FlowRates) -> np.ndarray:
 def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | None) -> Forecast | None:
     if evidence.encoder is None or evidence.features is None or evidence.predictor_source is PredictorSource.OPTIMAL:
         return None
-    if evidence.encoder.size * evidence.encoder.shape[1] > LARGEST or rates.decay is None:
+    if rates.decay is None:
         return None
     lagging = settings.ema_momentum is not None and rates.ema_rate is not None
     if settings.steps is not None and step is not None and rates.step is not None:
@@ -91,8 +95,15 @@ def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | 
         time = HORIZON / rates.decay
     else:
         return None
+    views = evidence.features.views(mean=settings.bias)
+    width, height = evidence.encoder.shape
+    # At rest p is near ρ and αw² near p²: the curvature σ(p² + αw²) is at most about 2σ.
+    fastest = max(2 * float(np.linalg.eigvalsh(views.context)[-1]), rates.ema_rate or 0.0)
+    evaluations = 4 * time * fastest
+    if not evaluations <= EVALUATIONS or evaluations * width * height * (width + height) > WORK:
+        return None
     layer = LastLayer(
-        evidence.features.views(mean=settings.bias),
+        views,
         evidence.encoder,
         evidence.predictor,
         evidence.target_encoder if lagging else None,
@@ -103,4 +114,4 @@ def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | 
         ema_rate=rates.ema_rate if lagging else None,
         predictor_decay=rates.predictor_decay,
     )
-    return forecast(layer, run, time) if math.isfinite(time) else None
+    return forecast(layer, run, time)
