@@ -100,6 +100,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "total-collapse",
         "matrix-threshold",
     ),
+    "collapse.at_rest": (
+        "variance-at-rest",
+        "embeddings-alone",
+    ),
     "collapse.off_balance": ("off-balance-basin",),
     "collapse.off_balance_target": ("off-balance-target",),
     "collapse.decayed_descent": ("decayed-mode-descends",),
