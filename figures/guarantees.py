@@ -101,8 +101,8 @@ class Guarantees:
     def alt(self, data: FigureData) -> str:
         """Return the description for those who cannot see it."""
         return (
-            "Top left: points of sine against bound on logarithmic axes, all on or below the identity line, most within a "
-            "factor of ten of it. Top right: angles to the leading subspace by objective, tiny for JEPA, contrastive, InfoNCE, "
+            "Top left: points of sine against bound on logarithmic axes, all on or below the identity line, typically by a "
+            "factor of about ten. Top right: angles to the leading subspace by objective, tiny for JEPA, contrastive, InfoNCE, "
             "Barlow Twins and VICReg, large at published weights. Bottom: probe risks by latent, predicted and measured, for "
             "linear encoders and tanh networks."
         )
