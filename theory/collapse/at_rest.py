@@ -226,9 +226,9 @@ EMBEDDINGS_ALONE = Theorem(
         "import numpy as np\n"
         "from jepalign.linear_models import LinearJEPA, ViewPair\n"
         "s, rho, eta = 0.3, 0.8, 0.05  # of both modes\n"
-        "views = {v: ViewPair.from_covariances([[v]], [[v]], [[rho * v]]) for v in (2.0, 0.2)}; start = {v: [[np.sqrt(s / v)]] for v in views}\n"
-        "end = {v: LinearJEPA(views[v], weight_decay=eta).solve(start[v], start[v], [0.0, 2000.0]).predictor[-1] for v in views}\n"
-        "assert end[2.0] > 0.5 and abs(end[0.2]) < 1e-6"
+        "jepa = lambda v: LinearJEPA(ViewPair.from_covariances([[v]], [[v]], [[rho * v]]), weight_decay=eta)\n"
+        "end = lambda v: jepa(v).solve(*[[[np.sqrt(s / v)]]] * 2, [0.0, 2000.0]).predictor[-1]\n"
+        "assert end(2.0) > 0.5 and abs(end(0.2)) < 1e-6"
     ),
 )
 
