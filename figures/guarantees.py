@@ -207,7 +207,7 @@ def draw_turns(axes: Axes, data: FigureData) -> None:
     axes.set(xscale="log", yscale="log", xlabel=r"bound $\|E\|$ / gap", ylabel=r"turn $\|\sin\angle\|$")
     bound, *rest = data.panel(TURN)
     plot(axes, bound, "jepa", linewidth=0.9)
-    axes.text(6e-4, 1.6e-3, "bound", ha="right")
+    axes.text(8e-4, 2.2e-3, "bound", ha="right")
     for series in rest:
         role = "attraction" if series.name == "digits" else "no-predictor"
         marker = CAUSE_MARKERS[series.name]
