@@ -158,12 +158,18 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def export(
-    figure: PublicationFigure, out: str | PathLike[str], venue: str = "neurips", *, command: str | None = None
+    figure: PublicationFigure,
+    out: str | PathLike[str],
+    venue: str = "neurips",
+    *,
+    data: FigureData | None = None,
+    command: str | None = None,
 ) -> list[Path]:
     """Leave NAME.pdf, NAME.png, NAME.csv (what is plotted) and NAME.tex (the caption) in ``out``: all four or none.
 
-    The same data, versions and venue give the same bytes. PDF and PNG record how they were made, the PDF as keywords; ``command`` is
-    what made them, if not ``jepalign figures``.
+    ``data`` is what the figure's ``compute`` returned, where that is at hand; ``command`` is what made them, if not
+    ``jepalign figures``. The same data, versions and venue give the same bytes. PDF and PNG record how they were made, the
+    PDF as keywords.
 
     Raises
     ------
@@ -172,7 +178,7 @@ def export(
     """
     spec = venue_named(venue)
     directory = output_directory(out)
-    data = figure.compute()
+    data = figure.compute() if data is None else data
     drawn = figure.draw(data, venue=venue)
     made = {
         "command": command or f"jepalign figures {figure.name} --venue {spec.name} --out DIR",
