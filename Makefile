@@ -35,7 +35,7 @@ $(VENV)/.dev: $(VENV)/.test
 	$(PIP) install -q -c constraints.txt -e '.[torch,test,dev]'
 	@touch $@
 
-report: $(VENV)/.report  ## build/report: the HTML page, the PDF, the .tex and the figures
+report: $(VENV)/.report  ## build/report: the article as a page and a PDF, the derivations as .tex, the figures
 	$(BIN)/jepalign report --out build/report
 
 # A file in one process, so that its fixtures are made once, and one thread for each of the two: their arrays are small.
