@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
@@ -94,8 +96,9 @@ class TradeOff:
         limit = largest_weight_decay(self.cross, self.variance, self.start, predictor_rate=self.predictor_rate)
         order = np.argsort(-limit, kind="stable")
         largest, wanted = float(limit[order[self.rank - 1]]), order[: self.rank]
-        top = max(float(limit.max()), largest * BEYOND[-1]) * 2
-        decay = np.geomspace(min(largest / 30, self.weight_decay / 2), top, POINTS)
+        top = 2 * max(float(limit.max()), largest * BEYOND[-1], self.weight_decay)
+        low = min(largest / 30, self.weight_decay / 2) if self.weight_decay > 0 else largest / 30
+        decay = np.geomspace(low, top, POINTS)
         decay = np.sort(np.concatenate((decay, *(limit[limit > decay[0]] * (1 + shift) for shift in (-1e-9, 1e-9)))))
         own = "mask chosen" if self.masks else r"$\gamma = 0$"
         found = [Series(RANK, own, self.evidence, decay, _count(limit > decay[:, None]))]
@@ -157,7 +160,8 @@ class TradeOff:
             self._draw_paid(axes[2], data)
             for each in (axes[0], axes[2], *(() if self.masks else (axes[1],))):
                 each.set_xscale("log")
-                each.axvline(self.weight_decay, color=FAINT, linewidth=0.6, linestyle=":")
+                if self.weight_decay > 0:
+                    each.axvline(self.weight_decay, color=FAINT, linewidth=0.6, linestyle=":")
                 each.set_xlabel(ETA)
                 each.minorticks_off()
                 each.tick_params(axis="x", labelsize=style.venue_named(venue).label)
@@ -174,15 +178,15 @@ class TradeOff:
             plot(axes, each, "jepa", color=colour, label=each.name, **first)
         axes.axhline(self.rank, color=FAINT, linewidth=0.6)
         highest = max(float(each.y.max()) for each in series)
-        ticks = np.unique(np.linspace(0, highest, 5).round())
-        axes.set(title="dimensions kept", ylim=(0, highest * 1.6), yticks=ticks)
-        axes.legend(loc="upper right", borderaxespad=0, handlelength=1.2, labelspacing=0.15)
+        ticks = np.asarray(MaxNLocator(4, integer=True).tick_values(0, highest))
+        axes.set(title="dimensions kept", ylim=(0, highest * 1.6), yticks=ticks[ticks <= highest])
+        _name_curves(axes, "upper right")
 
     def _draw_terms(self, axes: Axes, data: FigureData) -> None:
         for each in data.panel(NEEDED):
             plot(axes, each, ROLES[each.name], label=each.name)
         axes.set(yscale="log", title=rf"$\gamma$ that keeps {self.rank}")
-        axes.legend(loc="lower right", borderaxespad=0, handlelength=1.2, labelspacing=0.15)
+        _name_curves(axes, "lower right")
 
     def _draw_masks(self, axes: Axes, data: FigureData) -> None:
         for curve, each in zip(self.masks, data.panel(NEEDED), strict=True):
@@ -192,13 +196,13 @@ class TradeOff:
         axes.set(xlim=(0, 1), xlabel="share hidden", title=rf"$\eta$ that {self.rank} can bear")
         highest = max(float(each.y.max()) for each in data.panel(NEEDED))
         axes.set_ylim(0, 1.4 * max(highest, self.weight_decay))
-        axes.legend(loc="upper left", borderaxespad=0, handlelength=1.2, labelspacing=0.15)
+        _name_curves(axes, "upper left")
 
     def _draw_paid(self, axes: Axes, data: FigureData) -> None:
         for each, role in zip(data.panel(PAID), ("jepa", "attraction"), strict=True):
             plot(axes, each, role, label=each.name)
-        axes.set(ylim=(0, 1.05), title="share left")
-        axes.legend(loc="lower left", borderaxespad=0, handlelength=1.2, labelspacing=0.15)
+        axes.set(ylim=(0, 1.45), yticks=(0, 0.25, 0.5, 0.75, 1), title="share left")
+        _name_curves(axes, "upper right")
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""
@@ -237,3 +241,10 @@ class TradeOff:
 
 def _count(alive: np.ndarray) -> np.ndarray:
     return alive.sum(axis=-1).astype(float)
+
+
+def _name_curves(axes: Axes, place: Literal["upper left", "upper right", "lower right"]) -> None:
+    """Say what the curves are, on white: the weight decay chosen may lie anywhere."""
+    axes.legend(
+        loc=place, borderaxespad=0.3, handlelength=1.2, labelspacing=0.15, frameon=True, framealpha=1, edgecolor="none"
+    )

@@ -133,7 +133,7 @@ def write_figure(question: Question, found: Answer, out: Path, venue: str) -> li
         decay.weight_decay,
         decay.predictor_rate,
         decay.start,
-        {} if found.masks else {e.name: TERMS[e.name] for e in found.explicit},
+        {} if found.masks else {name: TERMS[name] for name in question.uniformity or TERMS},
         curves,
         masked,
         decay.spectra.bound is not None,

@@ -114,6 +114,8 @@ class MaskDesign:
         η of the ranges.
     kept : tuple of (float, float)
         Ranges of the ratio, ends included for blocks, in which K dimensions can survive η.
+    surviving : ndarray of int, shape (m,), or None
+        How many dimensions can survive η under each mask; None without η.
     """
 
     tokens: Tokens
@@ -128,6 +130,15 @@ class MaskDesign:
     best_length: int | None
     weight_decay: float | None
     kept: tuple[tuple[float, float], ...]
+    surviving: NDArray[np.int64] | None
+
+    @property
+    def most(self) -> tuple[int, tuple[tuple[float, float], ...]]:
+        """The most dimensions that can survive η under any of these masks, and the ranges of the ratio looked at where they do."""
+        if self.surviving is None:
+            return 0, ()
+        most = int(self.surviving.max())
+        return most, _runs(self.ratio, self.surviving == most)
 
     @property
     def family(self) -> str:
@@ -183,9 +194,10 @@ def mask_design(
         eigenvalues = tokens.eigenvalues()
 
         def limit_at(ratios: Array) -> Array:
-            return _limits(independent_modes(eigenvalues, ratios, tokens.target), wanted)
+            return _thresholds(independent_modes(eigenvalues, ratios, tokens.target))[:, -wanted]
 
-        limits = limit_at(RATIOS)
+        thresholds = _thresholds(independent_modes(eigenvalues, RATIOS, tokens.target))
+        limits = thresholds[:, -wanted]
         place = int(np.argmax(limits))
         best, value = float(RATIOS[place]), float(limits[place])
         if 0 < place < len(RATIOS) - 1:
@@ -194,16 +206,21 @@ def mask_design(
             if -found.fun > value:
                 best, value = float(found.x), float(-found.fun)
         kept = () if eta is None else _ranges(lambda q: float(limit_at(np.array([q]))[0]), limits, eta)
-        return MaskDesign(tokens, wanted, None, RATIOS, None, limits, True, best, value, None, eta, kept)
+        ranks = None if eta is None else (thresholds > eta).sum(axis=1)
+        return MaskDesign(tokens, wanted, None, RATIOS, None, limits, True, best, value, None, eta, kept, ranks)
     number, lengths = count("blocks", blocks), np.arange(1, tokens.count)
     if tokens.circular:
         modes = circular_modes(tokens.count, tokens.correlation, lengths, blocks=number, target=tokens.target)
-        ratios, limits = modes.ratio, _limits(modes, wanted)
+        thresholds = _thresholds(modes)
+        ratios, limits = modes.ratio, thresholds[:, -wanted]
+        ranks = None if eta is None else (thresholds > eta).sum(axis=1)
     else:
         covariance = exponential_tokens(tokens.count, tokens.correlation)
         laws = [MultiBlockMasks(tokens.count, int(b), number, circular=False) for b in lengths]
         ratios = np.array([1 - law.mean.mean() for law in laws])
-        limits = np.array([mask_spectrum(covariance, law, tokens.target).largest_weight_decay(wanted) for law in laws])
+        found = [mask_spectrum(covariance, law, tokens.target) for law in laws]
+        limits = np.array([each.largest_weight_decay(wanted) for each in found])
+        ranks = None if eta is None else np.array([int(each.surviving_rank(eta)) for each in found])
     place = int(np.argmax(limits))
     kept = () if eta is None else _runs(ratios, limits > eta)
     return MaskDesign(
@@ -219,12 +236,13 @@ def mask_design(
         int(lengths[place]),
         eta,
         kept,
+        ranks,
     )
 
 
-def _limits(modes: MaskedModes, rank: int) -> Array:
-    """Return the K-th largest λ²/(4σ) of every mask."""
-    return np.sort(modes.cross / modes.variance * modes.cross / 4, axis=1)[:, -rank]
+def _thresholds(modes: MaskedModes) -> Array:
+    """Return λ²/(4σ) of all modes, ascending, for every mask."""
+    return np.sort(modes.cross / modes.variance * modes.cross / 4, axis=1)
 
 
 def _ranges(limit: Callable[[float], float], limits: Array, eta: float) -> tuple[tuple[float, float], ...]:

@@ -62,10 +62,9 @@ def sentence(answer: Answer) -> str:
     if able:
         weights = ", ".join(f"{e.name} above {e.needed.hold:.3g}" for e in able)
         ways.append(f"explicit uniformity ({weights})")
-    return (
-        f"A weight decay of {d.weight_decay:.4g} leaves {d.surviving} of {modes} dimensions, {condition}; "
-        f"{d.rank} need {', or '.join(ways)}."
-    )
+    left = f"leaves {'' if d.start is not None else 'at most '}{d.surviving} of {modes} dimensions"
+    begun = "" if d.start is None else f", {condition}"
+    return f"A weight decay of {d.weight_decay:.4g} {left}{begun}; {d.rank} need {', or '.join(ways)}."
 
 
 def notes(answer: Answer) -> list[str]:
@@ -78,19 +77,17 @@ def notes(answer: Answer) -> list[str]:
             f"withstands a weight decay above {bound:.4g}."
         )
     found.append(
-        "The predictor rate α moves no threshold: the start needed goes as 1/√α, embedding variances at rest as 1/α"
-        + (
-            f"; with decay set per group, the predictor's is η/α = {d.weight_decay / d.predictor_rate:.4g}."
-            * (d.predictor_rate != 1)
-        )
-        + "." * (d.predictor_rate == 1)
+        "Neither the predictor rate α nor an EMA rate moves a threshold: the start needed goes as 1/√α, variances at rest as 1/α."
     )
+    if d.predictor_rate != 1:
+        scaled = d.weight_decay / d.predictor_rate
+        found.append(f"Where an optimiser scales decay by the learning rate, the predictor's is η/α = {scaled:.4g}.")
     if d.start is not None and d.least_start is not None:
         found.append(
             f"At this weight decay {d.rank} dimensions need a start above {d.least_start:.4g} at α = {d.predictor_rate:g}, or from "
             f"{d.start:g} a predictor rate above {d.least_rate:.4g}."
         )
-    lost = int((~d.alive).sum())
+    lost = int((~d.alive & (d.spectra.cross != 0)).sum())
     found.append(
         f"Cost against no decay: {lost} modes lost, the strongest of correlation {d.strongest_lost:.3g}; the {d.rank} wanted keep "
         f"{d.variance_kept:.1%} of their embedding variance."
@@ -158,9 +155,12 @@ def _modes(d: DecayDesign) -> Table:
 
 def _masks(answer: Answer) -> Table:
     d = answer.decay
-    table = _table("masks", "best share hidden", "block", "bears η below", f"keep {d.rank} at η = {d.weight_decay:.4g}")
+    at = f"at η = {d.weight_decay:.4g}"
+    table = _table(
+        "masks", "best share hidden", "block", "bears η below", f"keeps {d.rank} {at}", f"keeps the most {at}"
+    )
     for m in answer.masks:
-        ranges = ", ".join(f"{low:.3g}" if low == high else f"{low:.3g}–{high:.3g}" for low, high in m.kept) or "never"
+        most, where = m.most
         least = "the least, " if m.at_the_end else ""
         bound = "" if m.exact else "at most "
         table.add_row(
@@ -168,9 +168,16 @@ def _masks(answer: Answer) -> Table:
             f"{least}{m.best_ratio:.3g}",
             str(m.best_length or ""),
             f"{bound}{m.best_limit:.4g}",
-            f"hidden {ranges}",
+            _shares(m.kept),
+            f"{most}, {_shares(where)}",
         )
     return table
+
+
+def _shares(ranges: Sequence[tuple[float, float]]) -> str:
+    """Return ranges of the share hidden in words."""
+    texts = [f"{low:.3g}" if low == high else f"{low:.3g}–{high:.3g}" for low, high in ranges]
+    return f"hidden {', '.join(texts)}" if texts else "none"
 
 
 def _explicit(answer: Answer) -> Table:
@@ -190,7 +197,7 @@ def _explicit(answer: Answer) -> Table:
         cells = [_cell(value) for value in (e.needed.repel, e.needed.rescue, e.needed.hold)]
         table.add_row(e.name, *cells, spread, f"≤ {e.excess.max():.3g}", str(e.uninvited), f"{e.noise:.3g}")
     aim = f"bring back the {lost} lost of the {d.rank}" if lost else f"keep the {d.rank} from any start"
-    table.title = f"To {aim}, at η = {d.weight_decay:.4g}; and what 1.01 times the last of the three does"
+    table.title = f"To {aim}, at η = {d.weight_decay:.4g}; and what 1.01 times the last that there is does"
     table.title_justify, table.title_style = "left", ""
     return table
 
@@ -247,6 +254,8 @@ def as_json(answer: Answer) -> dict[str, Any]:
                 "largest_weight_decay": m.best_limit,
                 "attained": m.exact,
                 "kept": m.kept,
+                "surviving_rank": m.surviving,
+                "most": m.most[0],
                 "ratio": m.ratio,
                 "limit": m.limit,
             }
