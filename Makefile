@@ -56,6 +56,7 @@ bench: $(VENV)/.bench  ## build/bench: seconds, ratios of closed forms to integr
 	$(BIN)/python -m pytest benchmarks/test_closed_forms.py -p no:xdist --benchmark-only
 	$(BIN)/python benchmarks/solvers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ensembles.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recording.py
 
 torture: $(VENV)/.test  ## build/bench/torture.md: every trajectory against fifty digits over the whole range (minutes)
 	$(BIN)/python benchmarks/torture.py

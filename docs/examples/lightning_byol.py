@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -56,6 +56,7 @@ class BYOL(LightningModule):
 
 def main(out: str, steps: int = 1000) -> Record:
     """Train, write records into the folder ``out``, and return the last one."""
+    seed_everything(0, verbose=False)
     views = [torch.from_numpy(view).float() for view in two_views(digits().images, noise=0.1, mask=0.25, seed=0)]
     loader = DataLoader(TensorDataset(*views), batch_size=256, shuffle=True, drop_last=True)
     recorder = RecorderCallback(

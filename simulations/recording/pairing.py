@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from jepalign.errors import InputError
 from jepalign.simulations.recording.sums import Rows
-from jepalign.simulations.recording.taps import Call
+from jepalign.simulations.recording.taps import Call, Guess
 
 # (call of the encoder, call of the target), counted from 0 within a step.
 Pairs = Sequence[tuple[int, int]]
@@ -21,11 +20,11 @@ class Pair:
 
     context: Call
     target: Call
-    prediction: Tensor | None = None
+    prediction: Guess | None = None
 
 
 def paired(
-    contexts: Sequence[Call], targets: Sequence[Call] | None, predictions: Sequence[Tensor] | None, pairs: Pairs | None
+    contexts: Sequence[Call], targets: Sequence[Call] | None, predictions: Sequence[Guess] | None, pairs: Pairs | None
 ) -> list[Pair]:
     """Pair the calls of one step.
 
@@ -35,7 +34,7 @@ def paired(
         Of the encoder, in their order.
     targets : sequence of Call or None
         Of the target encoder; None: the encoder is its own target.
-    predictions : sequence of Tensor or None
+    predictions : sequence of Guess or None
         Of the predictor, one for each pair in its order; None: there is no predictor.
     pairs : sequence of (int, int) or None
         Which calls belong together. None: the only ones there are, or both orders of an encoder's two calls.
@@ -80,9 +79,7 @@ def masks_of(mask: Mask, count: int) -> Sequence[Tensor | None]:
     return mask
 
 
-def rows_of(
-    pair: Pair, mask: Tensor | None, *, shift: Tensor | None = None, homogeneous: bool = False, limit: int | None = None
-) -> Rows:
+def rows_of(pair: Pair, mask: Tensor | None, *, limit: int | None = None) -> Rows:
     """Return the rows of a pair.
 
     Parameters
@@ -91,10 +88,6 @@ def rows_of(
         Embeddings (n, ..., k); every axis but the last is counted as rows.
     mask : Tensor or None
         Of the shape (n, ...); rows count where it is not 0.
-    shift : Tensor of shape (k,) or None
-        The bias of an affine predictor.
-    homogeneous : bool
-        Whether the predictor is linear but for ``shift``, so that Jz is the prediction without it.
     limit : int or None
         At most so many rows, taken at equal distances.
 
@@ -108,7 +101,8 @@ def rows_of(
         raise InputError(
             "target", f"embeddings {tuple(target.shape)}", f"must be those of the context, {tuple(z.shape)}, row by row"
         )
-    prediction = z if pair.prediction is None else pair.prediction
+    guess = Guess(z, z) if pair.prediction is None else pair.prediction
+    prediction = guess.prediction
     if prediction.shape != target.shape:
         raise InputError(
             "predictor", f"predictions {tuple(prediction.shape)}", f"must be those of the target, {tuple(target.shape)}"
@@ -127,11 +121,5 @@ def rows_of(
     for name, call in (("features_context", pair.context), ("features_target", pair.target)):
         if call.features is not None:
             streams[name] = rows(call.features)
-    image = rows(prediction) if homogeneous else None
-    return Rows(
-        streams,
-        counted=None if mask is None else (mask != 0).to(z.device).reshape(-1)[::stride],
-        image=image
-        if image is None or shift is None
-        else image - shift.to(torch.promote_types(shift.dtype, image.dtype)),
-    )
+    counted = None if mask is None else (mask != 0).to(z.device).reshape(-1)[::stride]
+    return Rows(streams, counted, image=None if guess.image is None else rows(guess.image))

@@ -1,36 +1,23 @@
 """The recorder: it watches a training run and writes, window by window, what ``jepalign diagnose`` reads."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from jepalign.errors import InputError
 from jepalign.linear_models.checks import count as integer
-from jepalign.simulations.recording.pairing import Mask, Pair, Pairs, masks_of, paired, rows_of
-from jepalign.simulations.recording.records import Array, Record, record_folder, write_run
+from jepalign.simulations.recording.pairing import Mask, Pair, Pairs, masks_of, rows_of
+from jepalign.simulations.recording.records import Record, record_folder, write_run
 from jepalign.simulations.recording.settings import check_settings, ends_in_bias, optimizer_settings
 from jepalign.simulations.recording.sums import Sums
-from jepalign.simulations.recording.taps import (
-    Call,
-    EncoderTap,
-    PredictorTap,
-    Switch,
-    embeddings,
-    explained,
-    last_linear,
-    parameters_of,
-)
-from jepalign.simulations.results import numpy
+from jepalign.simulations.recording.watched import Watched
 
-LAST_LAYER = "last layer: W, its inputs and the embeddings"
 # Rates that a schedule changes: the largest is the one that the run is described by.
 PEAKS = ("learning_rate", "predictor_learning_rate")
 
@@ -43,9 +30,10 @@ class Recorder:
     disjoint windows are independent, their ``count`` is a number of rows, and features of long ago do not enter. A mean
     over a longer time is the mean of records; one that forgets gradually could not be taken apart again.
 
-    Nothing random is drawn, no gradient is made, no buffer is touched; training is bit for bit the same with a recorder
-    as without (under ``torch.compile`` an observed step is another graph, and the same to rounding). Attach before a
-    compiled module is first called: its graph has the hooks of that time. A deep copy of a watched module is not watched.
+    Rows of an observed step are kept until :meth:`step`, which makes sums of them. Nothing random is drawn, no gradient
+    is made, no buffer is touched; training is bit for bit the same with a recorder as without (under ``torch.compile``
+    an observed step is another graph, and the same to rounding). Attach before a compiled module is first called: its
+    graph has the hooks of that time. A deep copy of a watched module is not watched.
 
     Parameters
     ----------
@@ -119,35 +107,23 @@ class Recorder:
         self.steps = integer("start", start, least=0)
         if precision not in (torch.float32, torch.float64):
             raise InputError("precision", precision, "must be torch.float32 or torch.float64")
-        self.encoder, self.predictor, self.group, self.precision = encoder, predictor, group, precision
-        self.target = None if target is encoder else target
-        self.pairs, self._read = pairs, read
+        self.precision, self.pairs, self.group = precision, pairs, group
         self.latest: Record | None = None
         self._given = check_settings(settings or {})
         self._optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer or [])
         self._batch: int | None = None
         self._known: dict[str, Any] = {}
-        self._sums, self._observed, self._fresh = Sums(precision), 0, False
-        self._demanded = last is not None
-        self._layers = {"encoder": last, "target": None}
-        if features:
-            self._layers = {"encoder": last or last_linear(encoder), "target": last_linear(self.target or encoder)}
-            if self._layers["encoder"] is None:
-                raise InputError(
-                    "encoder",
-                    type(encoder).__name__,
-                    "must contain a linear layer (or features=False: embeddings only)",
-                )
-            if self.target is None:
-                self._layers["target"] = self._layers["encoder"]
-        self.measures = LAST_LAYER if features else "embeddings: features are not wanted"
-        self._judged = self._paused = False
+        self._sums, self._observed, self._fresh, self._paused = Sums(precision), 0, False, False
+        self._watched = Watched(encoder, predictor, target, last=last, features=features, read=read)
         self.out = None if out is None else record_folder(out, start)
-        self._switch = Switch()
-        self._taps: list[EncoderTap | PredictorTap] = []
         if pairs is None or len(pairs):
-            self._attach()
+            self._watched.attach()
         self._arm()
+
+    @property
+    def measures(self) -> str:
+        """What is recorded of the encoder: its last layer, or its embeddings alone and why; known after the first observed step."""
+        return self._watched.measures
 
     @property
     def due(self) -> bool:
@@ -173,10 +149,10 @@ class Recorder:
             In an observed step: if calls cannot be paired, shapes do not match, or ``last`` does not give the embedding.
         """
         try:
-            if self._switch.on and self._taps:
-                self._take(mask)
+            if self._watched.on:
+                self._add(self._watched.taken(self.pairs), mask)
         finally:
-            self._forget()
+            self._watched.forget()
         self.steps += 1
         self._observed += self._fresh
         self._fresh = False
@@ -212,18 +188,11 @@ class Recorder:
         InputError
             If shapes do not match, or a prediction is missing or not expected.
         """
-        if (prediction is None) != (self.predictor is None):
+        if (prediction is None) != (self._watched.predictor is None):
             raise InputError(
                 "prediction", type(prediction).__name__, "must be given if, and only if, there is a predictor"
             )
-        first, second = (
-            Call(embeddings(rows, None), inputs, () if layer is None else parameters_of(layer))
-            for rows, inputs, layer in (
-                (context, features, self._layers["encoder"]),
-                (target, target_features, self._layers["target"]),
-            )
-        )
-        self._add([Pair(first, second, prediction)], mask)
+        self._add([self._watched.given(context, target, prediction, features, target_features)], mask)
 
     def pause(self) -> None:
         """Take no notice of what modules do, as in a validation between two steps, until :meth:`resume`."""
@@ -252,10 +221,7 @@ class Recorder:
 
     def detach(self) -> None:
         """Take the hooks off, and record nothing more."""
-        for tap in self._taps:
-            tap.remove()
-        self._taps = []
-        self._switch.on = False
+        self._watched.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -269,78 +235,22 @@ class Recorder:
         else:
             self.detach()
 
-    def _attach(self) -> None:
-        self._watched = EncoderTap(self.encoder, self._layers["encoder"], self._read, self._switch)
-        self._taps = [self._watched]
-        self._goal = self._guess = None
-        if self.target is not None:
-            self._goal = EncoderTap(self.target, self._layers["target"], self._read, self._switch)
-            self._taps.append(self._goal)
-        if self.predictor is not None:
-            self._guess = PredictorTap(self.predictor, self._read, self._switch)
-            self._taps.append(self._guess)
-
     def _arm(self) -> None:
-        self._switch.on = bool(self._taps) and self.due and not self._paused
+        self._watched.on = self.due and not self._paused
 
-    def _forget(self) -> None:
-        for tap in self._taps:
-            tap.calls.clear()
-
-    def _take(self, mask: Mask) -> None:
-        goals = None if self._goal is None else self._goal.calls
-        guesses = None if self._guess is None else self._guess.calls
-        self._add(paired(self._watched.calls, goals, guesses, self.pairs), mask)
-
-    @torch.no_grad()
-    def _add(self, pairs: list[Pair], mask: Mask) -> None:
-        """Add the pairs of one step as one batch."""
-        if not self._judged:
-            self._judge(pairs[0])
-        known = [self._trusted(pair) for pair in pairs]
-        shift = None if self.predictor is None else getattr(_inner(self.predictor), "bias", None)
-        homogeneous = self.predictor is None or isinstance(_inner(self.predictor), nn.Linear)
-        for pair, rows in zip(known, masks_of(mask, len(known)), strict=True):
-            self._sums.add(
-                rows_of(pair, rows, shift=shift if homogeneous else None, homogeneous=homogeneous, limit=self.rows)
-            )
+    def _add(self, pairs: Sequence[Pair], mask: Mask) -> None:
+        """Add the pairs of one step."""
+        for pair, counted in zip(pairs, masks_of(mask, len(pairs)), strict=True):
+            self._sums.add(rows_of(pair, counted, limit=self.rows))
         self._fresh = True
         self._batch = len(pairs[0].context.embedding) * _processes(self.group)
-
-    def _judge(self, pair: Pair) -> None:
-        """See, once, whether the last layers are what gives the embeddings."""
-        for name, call in (("encoder", pair.context), ("target", pair.target)):
-            layer = self._layers[name]
-            if layer is None or explained(call):
-                continue
-            if name == "encoder" and self._demanded:
-                raise InputError("last", str(layer), "must be the layer whose output is the embedding")
-            self._layers[name] = None
-            if name == "encoder":
-                unseen = call.features is None
-                reason = (
-                    "inputs of its last layer were not seen" if unseen else "it goes on after its last linear layer"
-                )
-                self.measures = f"embeddings of the encoder: {reason}"
-        self._judged = True
-        for tap in self._taps:
-            if isinstance(tap, EncoderTap):
-                tap.judging = False
-
-    def _trusted(self, pair: Pair) -> Pair:
-        """Return the pair without the inputs of layers that do not give its embeddings."""
-
-        def trusted(name: str, call: Call) -> Call:
-            return Call(call.embedding, None if self._layers[name] is None else call.features)
-
-        return Pair(trusted("encoder", pair.context), trusted("target", pair.target), pair.prediction)
 
     def _write(self) -> Record:
         moments = self._sums.moments(self.group)
         if moments.count == 0:
             raise InputError("mask", f"no row in {self._observed} observed steps", "must leave some")
         self._sums, self._observed, self._fresh = Sums(self.precision), 0, False
-        record = Record.of(self.steps, moments, self._weights(len(moments.arrays["context_mean"])))
+        record = Record.of(self.steps, moments, self._watched.weights(len(moments.arrays["context_mean"])))
         self._learn_settings()
         if self.out is not None and _first_process(self.group):
             record.write(self.out)
@@ -349,25 +259,11 @@ class Recorder:
         self.latest = record
         return record
 
-    def _weights(self, width: int) -> dict[str, Array]:
-        """Return W, V and P as far as they are known, P = I where there is no predictor."""
-        found: dict[str, Array] = {}
-        for name, stored in (("encoder", "encoder"), ("target", "target_encoder")):
-            layer = self._layers[name]
-            if layer is not None:
-                found[stored] = _stored(layer.weight)
-        if self.predictor is None:
-            found["predictor"] = np.eye(width)
-        elif isinstance(predictor := _inner(self.predictor), nn.Linear):
-            found["predictor"] = _stored(predictor.weight)
-        return found
-
     def _learn_settings(self) -> None:
-        layer = self._layers["encoder"]
-        weight = _last_matrix(self.encoder) if layer is None else layer.weight
-        found = optimizer_settings(
-            self._optimizers, weight, None if self.predictor is None else _last_matrix(self.predictor)
-        )
+        seen = self._watched
+        weight = _last_matrix(seen.encoder) if seen.layer is None else seen.layer.weight
+        predictor = None if seen.predictor is None else _last_matrix(seen.predictor)
+        found = optimizer_settings(self._optimizers, weight, predictor)
         for name in PEAKS:
             if name in found:
                 found[name] = max(found[name], self._known.get(name, 0.0))
@@ -376,30 +272,19 @@ class Recorder:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the run as far as they are known, in the words of run.json; rates are the largest so far."""
-        modules = [self.encoder] if self.predictor is None else [self.encoder, self.predictor]
+        modules = [module for module in (self._watched.encoder, self._watched.predictor) if module is not None]
         found: dict[str, Any] = {"steps": self.steps, "bias": any(ends_in_bias(module) for module in modules)}
         if self._batch is not None:
             found["batch_size"] = self._batch
-        if self.target is None:
+        if self._watched.target is None:
             found["ema_momentum"] = None
         return found | self._known | self._given
-
-
-def _inner(module: nn.Module) -> nn.Module:
-    """Return the module within the wrappers of compilation and of distributed training."""
-    module = getattr(module, "_orig_mod", module)
-    return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 def _last_matrix(module: nn.Module) -> Tensor | None:
     """Return the last parameter with two axes or more: what stands for the module among groups of parameters."""
     matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
     return matrices[-1] if matrices else None
-
-
-def _stored(weight: Tensor) -> Array:
-    """Return a weight as it is now, whatever training makes of it."""
-    return numpy(weight.double()).copy()
 
 
 def _processes(group: distributed.ProcessGroup | None) -> int:

@@ -1,11 +1,12 @@
 """Hooks that see what a module is given and gives in the steps that are observed, and never touch it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from jepalign.errors import InputError
 
@@ -105,7 +106,8 @@ class EncoderTap:
         self, module: nn.Module, last: nn.Linear | None, read: Callable[[Any], object] | None, switch: Switch
     ) -> None:
         self.calls: list[Call] = []
-        self.judging = True
+        # Until it is judged whether the last layer gives the embedding, its weight is kept as well; then, if so, its inputs.
+        self.judging, self.trusted = True, True
         self._read, self._switch = read, switch
         self._inside = False
         self._features: Tensor | None = None
@@ -127,7 +129,7 @@ class EncoderTap:
 
     def _collect(self, module: nn.Linear, arguments: tuple[Any, ...]) -> None:
         # Checkpointing calls layers again in the backward pass, outside of the encoder's own call.
-        if self._switch.on and self._inside and arguments:
+        if self._switch.on and self._inside and self.trusted and arguments:
             self._features = kept(arguments[0])
             if self.judging:
                 # By the time that it is judged, the optimiser has moved them.
@@ -140,25 +142,45 @@ class EncoderTap:
             self._features, self._parameters = None, ()
 
 
-@dataclass
+@dataclass(frozen=True)
+class Guess:
+    """One call of a predictor: its predictions (n, ..., k) and, if it is linear but for a bias, Jz, else None."""
+
+    prediction: Tensor
+    image: Tensor | None = None
+
+
+@torch.no_grad()
+def guessed(predictor: nn.Module, prediction: Tensor) -> Guess:
+    """Return a call of ``predictor`` with its present bias."""
+    layer = unwrapped(predictor)
+    if not isinstance(layer, nn.Linear):
+        return Guess(prediction)
+    bias: Tensor | None = getattr(layer, "bias", None)
+    return Guess(prediction, prediction if bias is None else prediction - bias)
+
+
 class PredictorTap:
-    """Take the predictions (n, ..., k) of a predictor."""
+    """Take the predictions of a predictor; arguments as for ``EncoderTap``."""
 
-    module: nn.Module
-    read: Callable[[Any], object] | None
-    switch: Switch
-    calls: list[Tensor] = field(default_factory=list[Tensor])
-
-    def __post_init__(self) -> None:
-        self._handle = self.module.register_forward_hook(Hook(self._leave))
+    def __init__(self, module: nn.Module, read: Callable[[Any], object] | None, switch: Switch) -> None:
+        self.calls: list[Guess] = []
+        self._module, self._read, self._switch = module, read, switch
+        self._handle = module.register_forward_hook(Hook(self._leave))
 
     def remove(self) -> None:
         """Take the hook off."""
         self._handle.remove()
 
     def _leave(self, _module: nn.Module, _arguments: object, output: object) -> None:
-        if self.switch.on:
-            self.calls.append(kept(embeddings(output, self.read)))
+        if self._switch.on:
+            self.calls.append(guessed(self._module, kept(embeddings(output, self._read))))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module within the wrappers of compilation and of distributed training."""
+    module = getattr(module, "_orig_mod", module)
+    return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 def last_linear(module: nn.Module) -> nn.Linear | None:

@@ -22,7 +22,7 @@ def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def once(encoder: nn.Module, predictor: nn.Module | None = None, **options: Any) -> Recorder:
-    """Record one step of a model with a target of its own."""
+    """Record one step of a model with a target of its own, whose weights have moved by the time that it is told."""
     target = copy.deepcopy(encoder)
     options = {"every": 1, "window": 1, **options}
     recorder = Recorder(encoder, predictor, target=target, **options)
@@ -31,6 +31,10 @@ def once(encoder: nn.Module, predictor: nn.Module | None = None, **options: Any)
     target(y)
     if predictor is not None:
         predictor(z)
+    with torch.no_grad():
+        for module in (encoder, target, *([] if predictor is None else [predictor])):
+            for parameter in module.parameters():
+                parameter.add_(1.0)
     recorder.step()
     return recorder
 
@@ -136,12 +140,13 @@ def test_a_predictor_that_is_not_linear_has_no_matrix_and_the_least_squares_powe
     assert "predictor" not in mlp.weights
     assert mlp.implicit_uniformity_power == mlp.moments.alignment + mlp.moments.asymmetry
     # The derivative of an affine predictor is its matrix: the bias is in the residual and not in Jz.
-    arrays, P = affine.moments.arrays, affine.weights["predictor"]
+    arrays, P = affine.moments.arrays, affine.weights["predictor"] - 1
     bias = arrays["prediction_mean"] - P @ arrays["context_mean"]
     K, phi = arrays["cross_moment"], arrays["context_moment"]
     expected = np.trace(P.T @ (K - P @ phi)) - bias @ P @ arrays["context_mean"]
-    # Predictions come in float32, about 1e-7 of numbers of order one.
-    assert affine.moments.correction == pytest.approx(expected, abs=1e-5)
+    # Predictions come in float32.
+    assert affine.moments.correction == pytest.approx(expected, rel=1e-6)
+    assert abs(bias @ P @ arrays["context_mean"]) > 1e-3 * abs(expected)
 
 
 def test_settings_are_read_from_the_optimisers_and_from_the_user(tmp_path: Path) -> None:
@@ -320,5 +325,5 @@ def test_embeddings_are_read_out_of_what_a_module_gives() -> None:
     found = once(encoder, read=lambda out: out["tokens"]).latest
     assert found is not None
     with torch.no_grad():
-        z = encoder(x)["tokens"].double()
+        z = Wrapped()(x)["tokens"].double()
     assert found.moments.arrays["context_moment"] == pytest.approx((z.T @ z / 16).numpy(), abs=1e-13)
