@@ -1,6 +1,9 @@
 """The examples of the documentation run, with nothing but what is installed, and record what they say."""
 
+import json
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,13 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
 def main(name: str) -> Callable[..., Any]:
     return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
+def diagnosed(folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "jepalign", "diagnose", str(folder), "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_every_example_is_tested_here() -> None:
@@ -47,6 +57,11 @@ def test_lightning_byol(tmp_path: Path) -> None:
     # A target that lags learns what the encoder has learnt.
     assert last.moments.prediction_error < float(stored[0]["prediction_error"])
     assert 1 < last.effective_rank < 16
+    found = diagnosed(tmp_path)
+    assert found["verdict"]
+    assert found["alignment"] == pytest.approx(last.moments.alignment, rel=1e-9)
+    assert found["uniformity"] == pytest.approx(last.moments.uniformity, rel=1e-9)
+    assert 1 <= found["surviving_rank"] <= 16
 
 
 @pytest.mark.usefixtures("offline")
@@ -61,3 +76,4 @@ def test_ijepa_transformers(tmp_path: Path) -> None:
     assert stored["prediction_moment"].shape == (48, 48)
     # Its layer norm has gain 1 and shift 0 at first: every embedding has a square of nearly 48.
     assert 30 < np.trace(stored["context_moment"]) < 60
+    assert diagnosed(tmp_path)["alignment"] == pytest.approx(float(stored["alignment"]), rel=1e-9)
