@@ -44,6 +44,9 @@ def _console(*, stderr: bool = False) -> Any:
     return console if console.is_terminal else Console(stderr=stderr, width=140)
 
 
+RUN = "The run's settings"
+
+
 @contextmanager
 def _progress(what: str) -> Generator[Callable[[int, int, str], None], None, None]:
     """Yield a function (done, total, message) that shows a bar on standard error once two seconds have passed."""
@@ -330,38 +333,60 @@ def diagnose(
         Path, typer.Argument(help="A .npz, .safetensors, .pt or .npy file, or a folder of them.", show_default=False)
     ],
     weight_decay: Annotated[
-        float | None, typer.Option(help="As the optimiser has it; 0 if there is none.", show_default=False)
+        float | None,
+        typer.Option(help="As the optimiser has it; 0 if there is none.", show_default=False, rich_help_panel=RUN),
     ] = None,
     predictor_weight_decay: Annotated[
-        float | None, typer.Option(help="If the predictor's differs from the encoder's.", show_default=False)
+        float | None,
+        typer.Option(help="If the predictor's differs from the encoder's.", show_default=False, rich_help_panel=RUN),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the encoder.", show_default=False)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the encoder.", show_default=False, rich_help_panel=RUN)
+    ] = None,
     predictor_learning_rate: Annotated[
-        float | None, typer.Option(help="If the predictor's differs from the encoder's.", show_default=False)
+        float | None,
+        typer.Option(help="If the predictor's differs from the encoder's.", show_default=False, rich_help_panel=RUN),
     ] = None,
     decoupled: Annotated[
         bool | None,
         typer.Option(
-            "--decoupled/--coupled", help="Decay beside the gradient (AdamW), or added to it.", show_default=False
+            "--decoupled/--coupled",
+            help="Decay beside the gradient (AdamW), or added to it.",
+            show_default=False,
+            rich_help_panel=RUN,
         ),
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd or adam.", show_default=False)] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of SGD.", show_default=False)] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adam.", show_default=False, rich_help_panel=RUN)] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of SGD.", show_default=False, rich_help_panel=RUN)] = None,
     gradient_rms: Annotated[
-        float | None, typer.Option(help="Of the last layer's entries; what Adam divides by.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Of the last layer's entries; what Adam divides by.", show_default=False, rich_help_panel=RUN
+        ),
     ] = None,
     ema_momentum: Annotated[
-        float | None, typer.Option(help="Of the target encoder; leave out without one.", show_default=False)
+        float | None,
+        typer.Option(help="Of the target encoder; leave out without one.", show_default=False, rich_help_panel=RUN),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="For the record.", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(help="Of the whole run.", show_default=False)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="For the record.", show_default=False, rich_help_panel=RUN)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of the whole run.", show_default=False, rich_help_panel=RUN)
+    ] = None,
     loss: Annotated[
         str | None,
-        typer.Option(help="half (½E‖ẑ−z̄‖²), sum (E‖ẑ−z̄‖²) or mean (MSELoss: over dimensions too).", show_default=False),
+        typer.Option(
+            help="half (½E‖ẑ−z̄‖²), sum (E‖ẑ−z̄‖²) or mean (MSELoss: over dimensions too).",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
     ] = None,
     bias: Annotated[
         bool | None,
-        typer.Option("--bias/--no-bias", help="Last layer and predictor have biases.", show_default=False),
+        typer.Option(
+            "--bias/--no-bias", help="Last layer and predictor have biases.", show_default=False, rich_help_panel=RUN
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a page with figures here.", show_default=False)] = None,
     json_file: Annotated[
@@ -375,15 +400,16 @@ def diagnose(
 ) -> None:
     """Tell what collapses in a training run, why, and the least explicit uniformity that would prevent it.
 
-    Save, with these names, the embeddings of both views of the same samples, row by row: [bold]context[/bold] and
-    [bold]target[/bold] (n × k). That tells the correlations and, if the run is at rest, who survives. Add
-    [bold]predictor[/bold] (k × k, prediction = context @ predictor.T) or [bold]prediction[/bold] (n × k) for weights by
-    balance; [bold]encoder[/bold] and [bold]target_encoder[/bold] (the last linear layer, k × h) with
-    [bold]context_features[/bold] and [bold]target_features[/bold] (its inputs, n × h) to measure everything and to
-    integrate the rest of the run. Recorded moments do as well: jepalign.simulations has a recorder.
+    Save, by these names, the embeddings of both views of the same samples, row by row: \
+[bold]context[/bold] and [bold]target[/bold] (n × k). They tell correlations and, if the run is at rest, who survives. \
+Add [bold]predictor[/bold] (k × k, prediction = context @ predictor.T), or [bold]prediction[/bold] (n × k), and weights are \
+inferred by balance. Add [bold]encoder[/bold] and [bold]target_encoder[/bold] (the last linear layer, k × h) with its inputs \
+[bold]context_features[/bold] and [bold]target_features[/bold] (n × h), and all is measured and the rest of the run integrated.
 
-    A folder of such files is a run in order of [bold]step[/bold]. Settings are flags, or the same names in FILE.json or run.json
-    (learning_rate, weight_decay, ...); flags win. Files may be larger than memory; pickles are never opened.
+    Or put a recorder beside your training loop, which saves the moments of all that: jepalign.simulations.recording.
+
+    A folder of such files is a run, in order of [bold]step[/bold]. Settings are the flags below or, by the same names, those \
+of FILE.json beside the file or run.json; flags win. Files may be larger than memory. Pickles are never opened.
 
     Example: jepalign diagnose run/ --weight-decay 0.02 --out build/diagnosis --fail-under-rank 16
     """

@@ -171,7 +171,7 @@ def _least_squares(context: Array, cross: Array) -> Array:
 
 def _uniformity(record: Record, sample: Array | None) -> float | None:
     if sample is None:
-        return float(record.read("uniformity").ravel()[0]) if "uniformity" in record.arrays else None
+        return record.number("uniformity")
     lengths = np.linalg.norm(sample, axis=1)
     directed = sample[lengths > 1e-20 * lengths.max()]
     if len(directed) < 2:

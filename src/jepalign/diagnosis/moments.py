@@ -125,9 +125,10 @@ def from_record(record: Record, prefix: str = "") -> Moments:
     means = read("context_mean"), read("target_mean")
     cross = read("cross_moment")
     fourth = None
-    if not prefix and "context_fourth" in record.arrays:
+    if not prefix and (seen := record.number("context_fourth")) is not None:
         about = context - np.outer(means[0], means[0])
-        fourth = float(read("context_fourth").ravel()[0]) / (float(np.trace(about)) ** 2 + 2 * float(np.sum(about**2)))
+        gaussian = float(np.trace(about)) ** 2 + 2 * float(np.sum(about**2))
+        fourth = seen / gaussian if gaussian > 0 and seen > 0 else None
     found = Moments(int(count), context, target, cross, *means, fourth)
     _check(found, prefix)
     return found

@@ -56,6 +56,14 @@ class Record:
             raise InputError(name, f"{stored.kind} array with NaN or infinity", "must be finite")
         return found
 
+    def number(self, name: str) -> float | None:
+        """Return a single number, or None where it is missing or recorded as NaN: not known."""
+        if name not in self.arrays:
+            return None
+        with reading(self.path):
+            found = float(whole(self.arrays[name]).ravel()[0])
+        return found if abs(found) < float("inf") else None
+
 
 def open_record(path: Path) -> Record:
     """Open a file, or a folder of .npy files, as a record.
