@@ -9,7 +9,7 @@ FILES := $(VENV)/.files
 INSTALL := pyproject.toml constraints.txt $(FILES)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint bench torture stress peer simulate mutate clean .FORCE
+.PHONY: help report test lint bench torture stress browser peer simulate mutate clean .FORCE
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,13 @@ stress: $(VENV)/.test  ## diagnose a million rows of 1024 dimensions in 3 GB, an
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/damaged_files.py 1000 1
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/large_files.py 1000000 1024 3 build/large
 	rm -r build/large
+
+$(VENV)/.browser: $(VENV)/.report
+	$(PIP) install -q -c constraints.txt -e '.[browser]'
+	@touch $@
+
+browser: $(VENV)/.browser report  ## look at the report in a headless Chromium, on a phone and at a desk (needs chromium and chromedriver)
+	$(BIN)/python benchmarks/browser.py build/report/index.html
 
 # lightly asks for torchvision, which its losses do not use: it comes without what it asks for.
 peer: $(VENV)/.test  ## the sampled losses against pytorch-metric-learning and lightly
