@@ -138,6 +138,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "c-jepa-weights",
     ),
     "collapse.hybrid_sigreg": ("sigreg-hybrid",),
+    "collapse.reach": (
+        "decay-a-start-bears",
+        "holding-weight",
+    ),
     "collapse.blindness": (
         "sign-blindness",
         "phase-blindness",
