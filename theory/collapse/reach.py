@@ -181,8 +181,8 @@ HOLDING_WEIGHT = Theorem(
             conclusion=True,
         ),
         Step(
-            ScalarIdentity(sp.diff(sp.expand(DECAYED), eta), sp.Integer(1)),
-            r"At any $X$ what is needed rises with $\eta$, at the rate one.",
+            ScalarIdentity(DECAYED, eta - cross**2 * X / (variance * (1 + X) ** 2)),
+            r"At any $X$ what is needed has $\eta$ by itself, and rises with it at the rate one.",
             conclusion=True,
         ),
         Step(

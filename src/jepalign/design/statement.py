@@ -13,6 +13,7 @@ from jepalign.design.check import Checked
 from jepalign.design.decay import DecayDesign
 from jepalign.design.explicit import ExplicitDesign
 from jepalign.design.masks import MaskDesign
+from jepalign.linear_models.collapse import c_jepa_strength
 
 SHOWN = 24
 """Modes that are printed; JSON has all."""
@@ -96,6 +97,12 @@ def notes(answer: Answer) -> list[str]:
         found.append(
             f"With {d.width} dimensions for {int(d.alive.sum())} survivors {len({j for j, _ in d.rivals})} weaker modes, once learnt, "
             f"can keep one of the first {d.rank} out for good."
+        )
+    if any(e.name == "vicreg" for e in answer.explicit):
+        size = d.spectra.cross.size if d.width is None else d.width
+        found.append(
+            f"C-JEPA's published weight of the hinge is γ = {c_jepa_strength(2 * size):.3g}, averaged over {size} dimensions beside a "
+            "prediction loss without the ½."
         )
     if (c := answer.checked) is not None:
         ranks = f"at a weight decay of {c.below:.4g} {c.rank_below} dimensions survive, at {c.above:.4g} {c.rank_above}"
