@@ -79,7 +79,7 @@ def _kind(optimizer: Optimizer, group: Mapping[str, Any]) -> dict[str, Any]:
     """Return the name of the method and its own settings; nothing for a method that the theory does not speak of."""
     name = type(optimizer).__name__.lower()
     if name == "sgd":
-        return {"optimizer": "sgd", "momentum": float(group["momentum"]), "decoupled": False}
+        return {"optimizer": "sgd", "momentum": float(group.get("momentum", 0.0)), "decoupled": False}
     if "adam" in name:
         # AdamW is Adam with this flag; other implementations have no flag, and a W in their names.
         return {"optimizer": "adam", "decoupled": bool(group.get("decoupled_weight_decay", "adamw" in name))}
@@ -87,7 +87,7 @@ def _kind(optimizer: Optimizer, group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gradient_rms(state: Mapping[str, Any], group: Mapping[str, Any]) -> float | None:
-    squares, step = state.get("exp_avg_sq"), state.get("step")
-    if not isinstance(squares, Tensor) or step is None or float(step) < 1:
+    squares, step, betas = state.get("exp_avg_sq"), state.get("step"), group.get("betas")
+    if not isinstance(squares, Tensor) or step is None or betas is None or float(step) < 1:
         return None
-    return math.sqrt(float(squares.float().mean()) / (1 - group["betas"][1] ** float(step)))
+    return math.sqrt(float(squares.float().mean()) / (1 - float(betas[1]) ** float(step)))
