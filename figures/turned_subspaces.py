@@ -46,7 +46,7 @@ def symmetric(values: Array, axes: Array) -> Array:
 def rotation(skew: Array) -> Array:
     """Return the exponential of an antisymmetric matrix, by the eigenvectors of i times it."""
     values, vectors = np.linalg.eigh(1j * skew)
-    return ((vectors * np.exp(-1j * values)) @ vectors.conj().T).real
+    return np.real((vectors * np.exp(-1j * values)) @ vectors.conj().T)
 
 
 def not_white(rng: np.random.Generator, size: float) -> SubspaceBound:

@@ -254,8 +254,16 @@ class Recorder:
         self._learn_settings()
         if self.out is not None and _first_process(self.group):
             record.write(self.out)
-            note = {"measures": self.measures, "every": self.every, "window": self.window, "pairs": self.pairs}
-            write_run(self.out, self.settings, {**note, "rows": self.rows, "precision": str(self.precision)})
+            note = {
+                "measures": self.measures,
+                "every": self.every,
+                "window": self.window,
+                "pairs": self.pairs,
+                "rows": self.rows,
+                "precision": str(self.precision),
+                "optimizers": [type(optimizer).__name__ for optimizer in self._optimizers],
+            }
+            write_run(self.out, self.settings, note)
         self.latest = record
         return record
 

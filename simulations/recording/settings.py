@@ -51,7 +51,7 @@ def optimizer_settings(
     -------
     dict
         ``learning_rate``, ``weight_decay``, ``predictor_learning_rate``, ``predictor_weight_decay`` (as the optimiser
-        was given them), ``optimizer`` ("sgd" or "adam"), ``momentum``, ``decoupled``, and for Adam ``gradient_rms``, the
+        was given them), ``optimizer`` ("sgd", or "adam" for any other), ``momentum``, ``decoupled``, and for Adam ``gradient_rms``, the
         root of the mean over the encoder's weight of what the optimiser keeps for the squared gradient.
     """
     found: dict[str, Any] = {}
@@ -76,18 +76,16 @@ def ends_in_bias(module: nn.Module) -> bool:
 
 
 def _kind(optimizer: Optimizer, group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the name of the method and its own settings; nothing for a method that the theory does not speak of."""
+    """Return the method and its own settings: "sgd", or else "adam", whose steps are not those of the gradient either."""
     name = type(optimizer).__name__.lower()
     if name == "sgd":
-        return {"optimizer": "sgd", "momentum": float(group["momentum"]), "decoupled": False}
-    if "adam" in name:
-        # AdamW is Adam with this flag; other implementations have no flag, and a W in their names.
-        return {"optimizer": "adam", "decoupled": bool(group.get("decoupled_weight_decay", "adamw" in name))}
-    return {}
+        return {"optimizer": "sgd", "momentum": float(group.get("momentum", 0.0)), "decoupled": False}
+    # AdamW is Adam with this flag; other implementations have no flag, and a W in their names.
+    return {"optimizer": "adam", "decoupled": bool(group.get("decoupled_weight_decay", "adamw" in name))}
 
 
 def _gradient_rms(state: Mapping[str, Any], group: Mapping[str, Any]) -> float | None:
-    squares, step = state.get("exp_avg_sq"), state.get("step")
-    if not isinstance(squares, Tensor) or step is None or float(step) < 1:
+    squares, step, betas = state.get("exp_avg_sq"), state.get("step"), group.get("betas")
+    if not isinstance(squares, Tensor) or step is None or betas is None or float(step) < 1:
         return None
-    return math.sqrt(float(squares.float().mean()) / (1 - group["betas"][1] ** float(step)))
+    return math.sqrt(float(squares.float().mean()) / (1 - float(betas[1]) ** float(step)))

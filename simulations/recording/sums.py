@@ -110,8 +110,8 @@ class Sums:
         context = rows.streams["context"]
         # An autocast region around the caller would round the products again.
         with torch.autocast(context.device.type, enabled=False):
-            counted = torch.ones(len(context), dtype=torch.bool, device=context.device)
-            counted = counted if rows.counted is None else rows.counted
+            everyone = torch.ones(len(context), dtype=torch.bool, device=context.device)
+            counted = everyone if rows.counted is None else rows.counted
             values = {name: self._clean(stream, counted) for name, stream in rows.streams.items()}
             if not self._origins:
                 share = counted.sum().clamp(min=1)

@@ -19,6 +19,9 @@ from jepalign.linear_models.collapse import (
 )
 from jepalign.linear_models.masking.spectrum import spectrum
 from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge
+from jepalign.theory.collapse.hybrid_terms import X
+from jepalign.theory.collapse.reach import BEARS, DECAYED
+from jepalign.theory.setting import cross, eta, p, variance
 
 DECADES = st.floats(-3, 3).map(lambda exponent: 10.0**exponent)
 TERMS = (Spectral(), VarianceHinge(), LogDet(), SIGReg())
@@ -105,6 +108,19 @@ def test_what_rescues_can_fall_with_decay_as_the_small_state_merges_with_the_lar
     assert rescue[0] == pytest.approx(decays[0] ** 2 / 8, rel=0.05)  # X = ½, B = ¼
     assert rescue[1] == 0
     assert hold[1] >= hold[0] >= rescue[0]
+
+
+@examples(50)
+@given(lam=DECADES, sigma=DECADES, alpha=DECADES, share=st.floats(0.01, 1), bend=st.floats(0.1, 3.3))
+def test_both_are_what_the_theory_derives(lam: float, sigma: float, alpha: float, share: float, bend: float) -> None:
+    start = share * lam / (2 * sigma)
+    bears = BEARS.subs({p: start, cross: lam, variance: sigma})
+    found = largest_weight_decay(lam, sigma, start / np.sqrt(alpha), predictor_rate=alpha)
+    assert float(found) == pytest.approx(float(bears), rel=1e-13)  # λ − σp is at least half of λ: nothing cancels
+    decay = lam**2 / sigma / bend  # κ below 27/8, where log-det has no fold, and c = 1/s = α/η at X = 1
+    needed = DECAYED.subs({X: 1, eta: decay, cross: lam, variance: sigma}) / (sigma * alpha / decay)
+    found = holding_weight(lam, sigma, decay, uniformity=LogDet(), predictor_rate=alpha)
+    assert float(found) == pytest.approx(float(needed), rel=1e-12)  # η − η_c keeps a sixth of η
 
 
 @pytest.mark.parametrize("factor", [0.95, 1.05])

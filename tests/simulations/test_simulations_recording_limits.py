@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from jepalign.diagnosis.settings import Settings
 from jepalign.errors import InputError
 from jepalign.simulations.encoders import MLP, linear_predictor
 from jepalign.simulations.recording import Recorder
+from jepalign.simulations.recording.settings import KNOWN
 
 
 def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -188,6 +191,7 @@ def test_settings_are_read_from_the_optimisers_and_from_the_user(tmp_path: Path)
         "bias": False,
     }
     assert note["every"] == 1
+    assert note["optimizers"] == ["AdamW"]
     # The rate at the peak: a schedule that ends at 0 does not hide it.
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -205,7 +209,8 @@ def test_settings_are_read_from_the_optimisers_and_from_the_user(tmp_path: Path)
         (lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.9), {"optimizer": "sgd", "momentum": 0.9, "decoupled": False}),
         (lambda p: torch.optim.Adam(p, lr=0.5), {"optimizer": "adam", "decoupled": False}),
         (lambda p: torch.optim.Adam(p, lr=0.5, decoupled_weight_decay=True), {"optimizer": "adam", "decoupled": True}),
-        (lambda p: torch.optim.Adagrad(p, lr=0.5), {}),
+        # Any other is taken for what Adam is to the theory: no gradient flow.
+        (lambda p: torch.optim.Adagrad(p, lr=0.5), {"optimizer": "adam", "decoupled": False}),
     ],
     ids=["sgd", "adam", "decoupled", "another"],
 )
@@ -215,6 +220,10 @@ def test_the_method_is_told_where_the_theory_knows_it(optimizer: Any, expected: 
     found = recorder.settings
     assert found["learning_rate"] == 0.5
     assert {name: found[name] for name in ("optimizer", "momentum", "decoupled") if name in found} == expected
+
+
+def test_the_reader_knows_every_setting() -> None:
+    assert set(KNOWN) == {field.name for field in fields(Settings)}
 
 
 def test_a_run_goes_on_in_its_folder_and_another_does_not_enter(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a recorder stores is what the whole recorded data give at once: by NumPy, by pairs, and however they were split."""
 
+import pickle
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,7 +58,7 @@ def recorded(values: Data, *, precision: torch.dtype = torch.float64) -> Moments
 
 
 @given(data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_moments_are_those_of_all_rows_however_they_are_split(values: Data) -> None:
     found = recorded(values)
     kept = {name: value[values.counted] for name, value in values.streams.items()}
@@ -108,6 +109,17 @@ def test_covariance_keeps_its_digits_under_a_large_mean_in_single_precision() ->
     assert np.abs(sums.moments().covariance - exact).max() < 400 * 6e-8
     naive = z.T @ z / np.float32(400) - np.outer(z.mean(0), z.mean(0))
     assert np.abs(naive - exact).max() > 0.1
+
+
+def test_memory_does_not_grow_with_the_rows() -> None:
+    z = torch.randn(32, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sums, sizes = Sums(), list[int]()
+    for _ in range(40):
+        sums.add(Rows({"context": z, "target": z, "prediction": z, "features_context": z, "features_target": z}))
+        sizes.append(len(pickle.dumps(sums)))
+    assert max(sizes) == sizes[0]
+    # Eight second moments and as many vectors, and half a kilobyte of names for each.
+    assert sizes[0] < 8 * (8 * 6 * 6 + 16 * 6) + 16_000
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())

@@ -161,8 +161,8 @@ HOLDING_WEIGHT = Theorem(
     chapter=4,
     statement=(
         r"With $X = \alpha\sigma w^2/\eta$, a hybrid's mode rests where $\gamma\sigma c = n(X) = \eta - \frac{\lambda^2}{\sigma}"
-        r" \frac{X}{(1+X)^2}$, $c$ the term's coefficient at $s = \eta X/\alpha$, with the predictor $p = \frac{\lambda}{\sigma}"
-        r" \frac{X}{1+X}$. What the survivors of a JEPA have, $p \ge \lambda/(2\sigma)$, says $X \ge 1$, or $s \ge \eta/\alpha$. Let"
+        r" \frac{X}{(1+X)^2}$, $c$ the term's coefficient at $s = \eta X/\alpha$, with the predictor $p = (\lambda/\sigma)\,"
+        r" X/(1+X)$. What the survivors of a JEPA have, $p \ge \lambda/(2\sigma)$, says $X \ge 1$, or $s \ge \eta/\alpha$. Let"
         r" $G$ be the largest $n/(\sigma c)$ at $X \le 1$, for a $c > 0$ that does not grow. Beyond $\gamma = G$ no rest is left at"
         r" $X \le 1$; and $G$ rises with $\eta$, while $\gamma_{\mathrm{rescue}}$, a local maximum, falls where a small state merges"
         r" with the large one. At the end $X = 1$ it is $(\eta - \eta_c)/(\sigma c)$."
@@ -181,8 +181,8 @@ HOLDING_WEIGHT = Theorem(
             conclusion=True,
         ),
         Step(
-            ScalarIdentity(sp.diff(sp.expand(DECAYED), eta), sp.Integer(1)),
-            r"At any $X$ what is needed rises with $\eta$, at the rate one.",
+            ScalarIdentity(DECAYED, eta - cross**2 * X / (variance * (1 + X) ** 2)),
+            r"At any $X$ what is needed has $\eta$ by itself, and rises with it at the rate one.",
             conclusion=True,
         ),
         Step(

@@ -13,6 +13,7 @@ from jepalign.design.check import Checked
 from jepalign.design.decay import DecayDesign
 from jepalign.design.explicit import ExplicitDesign
 from jepalign.design.masks import MaskDesign
+from jepalign.linear_models.collapse import c_jepa_strength
 
 SHOWN = 24
 """Modes that are printed; JSON has all."""
@@ -45,15 +46,16 @@ def sentence(answer: Answer) -> str:
     d = answer.decay
     modes, about = d.spectra.cross.size, "about " if d.spectra.bound is not None else ""
     if d.start is not None:
-        condition = f"from modes that start at {d.start:.3g}"
+        condition = f", from modes that start at {d.start:.3g}"
     elif d.least_start:
-        condition = f"{d.rank} of them if their modes start above {d.least_start:.3g}, the predictor balanced"
+        some = "" if d.surviving == d.rank else f", {d.rank} of them"
+        condition = f"{some} if their modes start above {d.least_start:.3g}, the predictor balanced"
     else:
-        condition = "from any start but 0" if d.weight_decay == 0 else "from any start"
+        condition = ", from any start but 0"
     if d.surviving >= d.rank:
         return (
             f"Keep the weight decay below {about}{d.largest:.4g} and {d.rank} of {modes} dimensions can survive: "
-            f"at {d.weight_decay:.4g}, {d.surviving} do, {condition}."
+            f"at {d.weight_decay:.4g}, {d.surviving} do{condition}."
         )
     ways = [f"a weight decay below {about}{d.largest:.4g}"]
     if d.least_rate is not None:
@@ -63,7 +65,7 @@ def sentence(answer: Answer) -> str:
         weights = ", ".join(f"{e.name} above {e.needed.hold:.3g}" for e in able)
         ways.append(f"explicit uniformity ({weights})")
     left = f"leaves {'' if d.start is not None else 'at most '}{d.surviving} of {modes} dimensions"
-    begun = "" if d.start is None else f", {condition}"
+    begun = "" if d.start is None else condition
     return f"A weight decay of {d.weight_decay:.4g} {left}{begun}; {d.rank} need {', or '.join(ways)}."
 
 
@@ -89,13 +91,21 @@ def notes(answer: Answer) -> list[str]:
         )
     lost = int((~d.alive & (d.spectra.cross != 0)).sum())
     found.append(
-        f"Cost against no decay: {lost} modes lost, the strongest of correlation {d.strongest_lost:.3g}; the {d.rank} wanted keep "
+        f"Cost against no decay: {lost} mode{'s' * (lost != 1)} lost"
+        + (f", the strongest of correlation {d.strongest_lost:.3g}" if lost else "")
+        + f"; the {d.rank} wanted keep "
         f"{d.variance_kept:.1%} of their embedding variance."
     )
     if d.rivals:
         found.append(
             f"With {d.width} dimensions for {int(d.alive.sum())} survivors {len({j for j, _ in d.rivals})} weaker modes, once learnt, "
             f"can keep one of the first {d.rank} out for good."
+        )
+    if any(e.name == "vicreg" for e in answer.explicit):
+        size = d.spectra.cross.size if d.width is None else d.width
+        found.append(
+            f"C-JEPA's published weight of the hinge is γ = {c_jepa_strength(2 * size):.3g}, averaged over {size} dimensions beside a "
+            "prediction loss without the ½."
         )
     if (c := answer.checked) is not None:
         ranks = f"at a weight decay of {c.below:.4g} {c.rank_below} dimensions survive, at {c.above:.4g} {c.rank_above}"

@@ -155,8 +155,7 @@ def diagnose(
     table = mode_table(evidence, rates, bias=settings.bias, seed=seed)
     reading = read_predictor(evidence, bias=settings.bias)
     told = outlook(evidence, table, settings, rates, last.step)
-    scale = 1.0 if rates.decay is None or not settings.weight_decay else settings.weight_decay / rates.decay
-    saving = remedies(table, rates, scale=scale)
+    saving = remedies(table, rates)
     assumed = assumptions(evidence, before, settings, rates, reading)
     return Diagnosis(
         path.resolve().name,

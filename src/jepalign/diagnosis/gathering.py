@@ -92,8 +92,8 @@ def gather(record: Record, *, drop_nonfinite: bool = False, seed: int = 0) -> Ro
     widest = max(array.shape[1] for array in stored.values())
     step = max(1, BLOCK // widest)
     predictions = PairMoments(width) if "prediction" in stored else None
-    groups = _Blocks(count, width)
-    features = _Blocks(count, stored[FEATURES[0]].shape[1]) if set(FEATURES) <= set(stored) else None
+    groups = Blocks(count, width)
+    features = Blocks(count, stored[FEATURES[0]].shape[1]) if set(FEATURES) <= set(stored) else None
     chosen = np.sort(np.random.default_rng(seed).choice(count, min(SAMPLE, count), replace=False))
     sample: list[Array] = []
     marks = np.empty(count, dtype=np.uint64)
@@ -183,8 +183,19 @@ def _marks(rows: Array) -> NDArray[np.uint64]:
     return (mixed ^ (mixed >> np.uint64(32))).sum(axis=1, dtype=np.uint64)
 
 
-class _Blocks:
-    """Collects neighbouring rows into blocks of at least two, each of which is reduced to its moments and added to the whole's."""
+class Blocks:
+    """Collects rows of pairs, in their order, into blocks of at least two, and reduces each to its moments.
+
+    Attributes
+    ----------
+    whole : PairMoments
+        Of all rows, complete once ``done`` has been called.
+
+    Parameters
+    ----------
+    rows, width : int
+        How many rows there will be, and of how many dimensions.
+    """
 
     def __init__(self, rows: int, width: int) -> None:
         affordable = max(FEWEST, MEMORY // (12 * width * width))
@@ -195,6 +206,7 @@ class _Blocks:
         self.parts: list[tuple[int, Array, Array, Single, Single, Single]] = []
 
     def add(self, z: Array, target: Array) -> None:
+        """Add rows (n, k) of both views."""
         start = 0
         while start < len(z):
             taken = min(self.size - self.open.count, len(z) - start)
@@ -211,6 +223,7 @@ class _Blocks:
         self.open = PairMoments(self.width)
 
     def done(self) -> RowBlocks:
+        """Return the blocks."""
         # A last block of a single row, or of much fewer than the others, would be drawn as often as they are.
         if self.open.count >= max(2, self.size // 2) or not self.parts:
             self._close()

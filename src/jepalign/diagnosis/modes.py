@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from jepalign.diagnosis.evidence import Basis, Evidence
+from jepalign.diagnosis.evidence import Basis, Evidence, PredictorSource
 from jepalign.diagnosis.moments import Moments
 from jepalign.diagnosis.settings import FlowRates
 from jepalign.diagnosis.spread import Readings, Spread, interval, readings, spread
@@ -152,7 +152,7 @@ def mode_table(evidence: Evidence, rates: FlowRates, *, bias: bool, seed: int = 
     told, drawn = (_from_embedding(part, w, v, rates, evidence.basis) for part in both)
     size = (here.context + here.target) / 2
     mean = np.zeros(len(size), dtype=bool) if bias else _mostly_mean(moments, axes, size)
-    states = _states(evidence.basis, told, p, w, rates, mean, size <= GONE * size[0])
+    states = _states(evidence, told, p, w, rates, mean, size <= GONE * size[0])
     return ModeTable(evidence.basis, told, drawn, p, w, v, states, axes, found)
 
 
@@ -179,7 +179,7 @@ def _of_features(
     size = (here.context + here.target) / 2
     mean = np.zeros(len(size), dtype=bool) if bias else _mostly_mean(moments, axes[:, kept], size)
     gone = size <= GONE**2 * float(np.trace(moments.context))
-    states = _states(Basis.FEATURES, told, p, w, rates, mean, gone)
+    states = _states(evidence, told, p, w, rates, mean, gone)
     return ModeTable(Basis.FEATURES, told, drawn, p, w, v, states, u, found)
 
 
@@ -241,7 +241,7 @@ def _ratio(value: Array, by: Array) -> Array:
 
 
 def _states(
-    basis: Basis,
+    evidence: Evidence,
     told: Quantities,
     p: Array,
     w: Array,
@@ -252,13 +252,15 @@ def _states(
     """Return what becomes of each dimension.
 
     A mode's place in its basin is read at (p on the side of λ + √α w)/2, the part of (w, p) that imbalance does not feed; α is that of the
-    balance at rest. Exact for balanced modes, for which both are p.
+    balance at rest. Exact for balanced modes, for which both are p; without a predictor the mode is taken for one.
     """
     root = (
         np.sqrt(np.maximum(1 - _ratio(np.ones_like(told.margin), told.margin), 0.0)) if rates.decay else np.ones_like(p)
     )
     ratio = _ratio(np.abs(told.cross), told.variance)
-    reach = (np.sign(told.cross) * p + math.sqrt(min(rates.rest_rate, 1e300)) * w) / 2
+    reach = math.sqrt(min(rates.rest_rate, 1e300)) * w
+    if evidence.predictor_source is not PredictorSource.OPTIMAL:
+        reach = (np.sign(told.cross) * p + reach) / 2
     found: list[State] = []
     for i in range(len(p)):
         if mean[i]:
@@ -267,7 +269,7 @@ def _states(
             state = State.GONE
         elif rates.decay is None:
             state = State.UNKNOWN
-        elif basis is Basis.REST:
+        elif evidence.basis is Basis.REST:
             # With x = αs/η a rest at x < 1 would be p₋, which nothing stays at.
             here = told.correlation[i] != 0 and rates.rest_rate * told.embedding[i] > rates.decay
             state = State.SURVIVING if here else State.UNSETTLED

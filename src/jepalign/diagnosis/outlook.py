@@ -14,7 +14,7 @@ from jepalign.linear_models.forecast import Forecast, LastLayer, RunSettings, fo
 HORIZON = 10.0  # times 1/η, where the number of steps left is not known: what nothing holds has fallen to e⁻¹⁰
 ALIVE = 0.01  # of the largest variance: what counts as alive where nothing can be forecast
 # An explicit step covers a few units of time over the largest curvature: evaluations of the flow, and multiplications of all of them.
-EVALUATIONS, WORK = 50_000, 1e11
+EVALUATIONS, WORK = 50_000, 3e11
 
 
 @dataclass(frozen=True, eq=False)

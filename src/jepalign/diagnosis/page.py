@@ -44,7 +44,9 @@ def _blocks(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.B
             alt="Variances and margins of the dimensions in descending order, marked by what becomes of them.",
             label="figure-dimensions",
         ),
-        _table(HEADER, cells(found.table, shown(found.table)), "Dimensions with 95 % intervals.", "table-dimensions"),
+        _table(
+            HEADER, cells(found.table, shown(found.table)), "Dimensions, ± half of a 95 % interval.", "table-dimensions"
+        ),
         doc.ItemList(
             tuple(_literal(f"{each.value}: {each.sentence}") for each in State if found.table.counted(each).size)
         ),

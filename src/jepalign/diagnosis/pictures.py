@@ -117,7 +117,7 @@ def keeping(found: Diagnosis) -> Page:
         axes = page.add_subplot()
         kept = np.arange(1, len(remedies.endangered) + 1)
         for each in remedies.terms:
-            weight = np.maximum.accumulate(np.sort(each.hold)) * _scale(found)
+            weight = np.maximum.accumulate(np.sort(each.hold)) * found.rates.scale
             shown = np.isfinite(weight) & (weight > 0)
             colour = COLOURS[TERM_COLOUR[each.name]]
             mark = "." if len(kept) == 1 else ""
@@ -128,11 +128,6 @@ def keeping(found: Diagnosis) -> Page:
         axes.set_ylabel(r"weight $\gamma$")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return page
-
-
-def _scale(found: Diagnosis) -> float:
-    finite = [each for each in found.remedies.terms if 0 < each.weight < np.inf]
-    return finite[0].as_trained / finite[0].weight if finite else 1.0
 
 
 def _page(height: float) -> Page:

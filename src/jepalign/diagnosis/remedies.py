@@ -76,7 +76,7 @@ class Remedies:
     why_none: str
 
 
-def remedies(table: ModeTable, rates: FlowRates, *, scale: float) -> Remedies:
+def remedies(table: ModeTable, rates: FlowRates) -> Remedies:
     """Return remedies for the dimensions of a record.
 
     Parameters
@@ -85,8 +85,6 @@ def remedies(table: ModeTable, rates: FlowRates, *, scale: float) -> Remedies:
         Its dimensions.
     rates : FlowRates
         Its settings.
-    scale : float
-        The loss as trained over ½E‖·‖².
     """
     nobody = np.array([], dtype=np.intp)
     if rates.decay is None:
@@ -122,7 +120,7 @@ def remedies(table: ModeTable, rates: FlowRates, *, scale: float) -> Remedies:
         hold = np.maximum(rescue, _holding(cross[endangered], variance[endangered], rates, term))
         weight = float(hold.max())
         cost = _cost(cross[shown], variance[shown], rates, term, weight)
-        found.append(Remedy(name, formula, repel, rescue, hold, weight, weight * scale, cost))
+        found.append(Remedy(name, formula, repel, rescue, hold, weight, weight * rates.scale, cost))
     least = float((cross[endangered] ** 2 / variance[endangered]).min()) / 4
     return Remedies(endangered, tuple(found), least, "")
 

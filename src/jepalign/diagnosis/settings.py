@@ -140,6 +140,8 @@ class FlowRates:
         Rate at which the predictor's weights decay, η where the theorems hold.
     ema_rate : float or None
         β; None without a target encoder, or where the time of a step is not known.
+    scale : float
+        c, the loss as trained over ½E‖ẑ − z̄‖².
     remarks : tuple of str
         How these were read, and what is not known.
 
@@ -156,6 +158,7 @@ class FlowRates:
     predictor_rate: float
     predictor_decay: float | None
     ema_rate: float | None
+    scale: float
     remarks: tuple[str, ...]
 
     @property
@@ -203,4 +206,4 @@ def flow_rates(settings: Settings, width: int) -> FlowRates:
         )
     m = settings.ema_momentum
     beta = None if m is None or step is None else (1 - m) / step
-    return FlowRates(step, decay, alpha, predictor_decay, beta, tuple(remarks))
+    return FlowRates(step, decay, alpha, predictor_decay, beta, scale, tuple(remarks))

@@ -32,7 +32,7 @@ def terminal(found: Diagnosis) -> Group:
         Text(found.table.basis.sentence),
     ]
     parts += [_heading("The embedding"), *map(_line, facts(found))]
-    parts += [_heading("Dimension by dimension"), _dimensions(found.table)]
+    parts += [_heading("Dimension by dimension, ± half of a 95 % interval"), _dimensions(found.table)]
     parts += [_heading("What would keep them"), *_remedies(found)]
     parts += [_heading("Assumptions"), _assumptions(found), *map(_line, found.rates.remarks)]
     if found.past:
@@ -93,12 +93,12 @@ def shown(table: ModeTable) -> list[int | None]:
 
 
 def with_interval(value: float, low: float, high: float) -> str:
-    """Return a number to three digits with its interval, or a dash."""
+    """Return a number to three digits with half of its interval, or a dash where there is none."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞"
-    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{value:.3g} ±{(high - low) / 2:.2g}"
 
 
 def cells(table: ModeTable, places: list[int | None]) -> list[tuple[str, ...]]:
@@ -166,7 +166,8 @@ def change(cost: tuple[float, float]) -> str:
     low, high = cost
     if not math.isfinite(low):
         return "–"
-    return f"{low:+.0%}" if f"{low:+.0%}" == f"{high:+.0%}" else f"{low:+.0%} to {high:+.0%}"
+    first, last = (f"{round(each, 2) + 0.0:+.0%}".replace("-", "−") for each in (low, high))  # + 0.0: no negative zero
+    return first if first == last else f"{first} to {last}"
 
 
 def _assumptions(found: Diagnosis) -> Table:
