@@ -7,12 +7,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from jepalign.diagnosis.evidence import Basis
+from jepalign.diagnosis.evidence import Basis, Evidence
 from jepalign.diagnosis.modes import ALIVE, ModeTable, State
 from jepalign.diagnosis.settings import FlowRates
 from jepalign.diagnosis.stored import Array
 from jepalign.linear_models.collapse import hybrid_equilibria, rescue_weight
-from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge
+from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge, VICReg
 
 TERMS: Mapping[str, tuple[str, Uniformity]] = MappingProxyType(
     {
@@ -22,6 +22,7 @@ TERMS: Mapping[str, tuple[str, Uniformity]] = MappingProxyType(
         "sigreg": ("γ·Epps–Pulley statistic, θ = ½", SIGReg()),
     }
 )
+DIRECTIONS = 1024  # random ones, for what SIGReg sees of an embedding
 COSTED = 24  # surviving dimensions whose new rest is computed: evenly spaced, the extremes among them
 
 
@@ -36,6 +37,10 @@ class Remedy:
     repel, rescue, hold : ndarray of shape (m,)
         Weights γ for each endangered dimension: beyond the first collapse is unstable, beyond the second no small state is left, beyond
         the third the dimension rests above s = η/α, as every survivor of a JEPA alone does. ∞ where the term cannot.
+    repel_now : float
+        The largest γ beyond which an endangered dimension grows from nothing in the embedding as it lies now, for the term as published:
+        VICReg's hinge sees the variances of coordinates and SIGReg those of random directions, and a lost dimension that is oblique
+        to them hides behind the others. The other weights are for dimensions along what the term sees. ∞ where it does not repel.
     weight : float
         The recommended γ in the theory's units: the largest of the third.
     as_trained : float
@@ -49,9 +54,15 @@ class Remedy:
     repel: Array
     rescue: Array
     hold: Array
+    repel_now: float
     weight: float
     as_trained: float
     cost: tuple[float, float]
+
+    @property
+    def sees(self) -> bool:
+        """Whether the recommended weight repels every endangered dimension in the embedding as it lies now."""
+        return self.repel_now <= self.weight * (1 + 1e-9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +87,13 @@ class Remedies:
     why_none: str
 
 
-def remedies(table: ModeTable, rates: FlowRates) -> Remedies:
+def remedies(evidence: Evidence, table: ModeTable, rates: FlowRates) -> Remedies:
     """Return remedies for the dimensions of a record.
 
     Parameters
     ----------
+    evidence : Evidence
+        The record.
     table : ModeTable
         Its dimensions.
     rates : FlowRates
@@ -120,7 +133,10 @@ def remedies(table: ModeTable, rates: FlowRates) -> Remedies:
         hold = np.maximum(rescue, _holding(cross[endangered], variance[endangered], rates, term))
         weight = float(hold.max())
         cost = _cost(cross[shown], variance[shown], rates, term, weight)
-        found.append(Remedy(name, formula, repel, rescue, hold, weight, weight * rates.scale, cost))
+        push = _push(term, evidence.embeddings.context, table.axes[:, endangered])
+        needed = np.where(push > 0, rates.decay / variance[endangered] / np.where(push > 0, push, 1.0), np.inf)
+        now = float(np.maximum(needed, repel).max())
+        found.append(Remedy(name, formula, repel, rescue, hold, now, weight, weight * rates.scale, cost))
     least = float((cross[endangered] ** 2 / variance[endangered]).min()) / 4
     return Remedies(endangered, tuple(found), least, "")
 
@@ -134,6 +150,23 @@ def _holding(cross: Array, variance: Array, rates: FlowRates, term: Uniformity) 
     push = float(term.coefficient(decay / rates.rest_rate))
     missing = np.maximum(decay - cross * (cross / variance) / 4, 0.0) / variance
     return missing / push if push > 0 else np.where(missing > 0, np.inf, 0.0)
+
+
+def _push(term: Uniformity, moment: Array, axes: Array) -> Array:
+    """Return the coefficient −2u·Gu that a small mode along each axis u, (k, m), feels in an embedding, G = ∂U/∂Φ at Φ = ``moment``.
+
+    The mode's own variance is left out of Φ as far as the term sees it: for terms of eigenvalues it is their coefficient at 0.
+    """
+    if isinstance(term, SIGReg):
+        # The sum over principal directions is k times the average over all directions that is published.
+        width = len(moment)
+        directions = np.random.default_rng(0).normal(size=(DIRECTIONS, width))
+        slope = width * term.sliced(moment, directions)[1]
+    elif isinstance(term, VICReg):
+        slope = term.gradient(moment)
+    else:
+        return np.full(axes.shape[1], float(term.coefficient(0.0)))
+    return -2 * np.einsum("ki,kl,li->i", axes, slope, axes)
 
 
 def _cost(cross: Array, variance: Array, rates: FlowRates, term: Uniformity, weight: float) -> tuple[float, float]:
