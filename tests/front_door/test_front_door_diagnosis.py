@@ -469,7 +469,9 @@ def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(
 
 def test_the_page_stands_alone(folder: Path, levels: dict[str, Diagnosis], tmp_path: Path) -> None:
     out = tmp_path / "page"
-    done = run(str(folder / "balance.npz"), "--weight-decay", str(ETA), "--out", str(out))
+    rates = {"weight-decay": ETA, "learning-rate": 0.1, "predictor-learning-rate": 0.1 * ALPHA}
+    flags = [word for name, value in rates.items() for word in (f"--{name}", str(value))]
+    done = run(str(folder / "balance.npz"), *flags, "--predictor-weight-decay", str(ETA / ALPHA), "--out", str(out))
     assert done.returncode == 0, done.stderr
     text = (out / "diagnosis.html").read_text()
     assert "<script" not in text
