@@ -69,6 +69,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.hybrid:hybrid",
             "Which weight of an explicit uniformity repels collapse and rescues a mode, and where published weights stand",
         ),
+        "lejepa": Experiment(
+            "jepalign.simulations.lejepa:lejepa",
+            "LeJEPA, SIGReg without predictor or stop-gradient: which modes leave collapse, and which share an embedding",
+        ),
         "masks": Experiment(
             "jepalign.simulations.masks:masks",
             "Surviving rank over block length, mask ratio and weight decay, for both conventions of the target",

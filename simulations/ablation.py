@@ -7,6 +7,7 @@ each step and on fixed ones. 4.1 says which collapse, and, from λ and σ of the
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -122,10 +123,19 @@ def ablation(
     return measured("ablation", arrays, rows, stated(criteria), device=where, scale=scale, seed=seed)
 
 
+class Drawn(Protocol):
+    """How many pairs a batch has, and the sample on which fresh views are measured."""
+
+    @property
+    def pairs(self) -> int: ...  # noqa: D102
+    @property
+    def measured(self) -> int: ...  # noqa: D102
+
+
 class Views:
     """Views of digits for one kind of encoder: white leading components, or the pixels for a convolutional one."""
 
-    def __init__(self, plan: AblationPlan, kind: str, *, seed: int, device: torch.device) -> None:
+    def __init__(self, plan: Drawn, kind: str, *, seed: int, device: torch.device) -> None:
         self.images = torch.as_tensor(digits().images, dtype=torch.float64, device=device)
         self.seed, self.pairs = seed, plan.pairs
         raw = torch.Generator().manual_seed(seed)

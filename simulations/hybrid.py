@@ -256,7 +256,8 @@ def published(modes: Modes, decays: np.ndarray, span: float, device: torch.devic
 
     C-JEPA: 0.001·25 of VICReg's hinge, ε = 1e-4. LeJEPA: λ = 0.05 of SIGReg against 1 − λ of the prediction loss, per sample; the batch
     size that multiplies the published statistic is left out, and it is tried beside a predictor and a target without gradient, which LeJEPA
-    does not have. The weight decays are C-JEPA's range, 0.04 to 0.4, two below it, and one at which neither weight repels.
+    does not have; without them it is :mod:`jepalign.simulations.lejepa`. The weight decays are C-JEPA's range, 0.04 to 0.4, two below it,
+    and one at which neither weight repels.
     """
     terms, gammas = (VarianceHinge(1e-4), SIGReg()), np.array([c_jepa_strength(), 0.05 / 0.95])
     ratio = np.empty((2, len(decays), 2, len(CROSS)))
