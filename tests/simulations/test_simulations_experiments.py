@@ -9,6 +9,7 @@ import torch
 
 from jepalign.measurements import COLUMNS, Measurement, load, save
 from jepalign.simulations import EXPERIMENTS, conservation, dictionary, run
+from jepalign.simulations.backbones import BACKBONES
 from jepalign.simulations.data import digit_views
 from jepalign.simulations.encoders import DEEP, digit_encoder
 from jepalign.simulations.forms import train_forms
@@ -121,6 +122,16 @@ def test_committed_results_are_of_paper_scale_and_a_clean_commit(name: str) -> N
         assert (row["verdict"] == "holds") == bound
     folder = files("jepalign.simulations") / "measurements"
     assert sum(len((folder / f"{name}.{kind}").read_bytes()) for kind in ("npz", "json")) < 2_000_000
+
+
+def test_committed_power_is_of_every_backbone() -> None:
+    arrays = load("power").arrays
+    seen = {
+        str(name).removesuffix(", no biases")
+        for key in ("architecture", "backbone_architecture")
+        for name in arrays[key]
+    }
+    assert {str(build(0).architecture) for build in BACKBONES.values()} <= seen
 
 
 # One case of each experiment from its start. The first records are a handful of steps from the same weights on the same
