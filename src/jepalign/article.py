@@ -284,7 +284,8 @@ def hybrids(shown: Shown) -> list[doc.Block]:
             " predicted ([#thm-repel-threshold]), and one from which the only stable state left is the large one"
             " ([#thm-rescue-threshold]). For a spectral term they are one; a log-determinant repels at any weight; VICReg's hinge"
             " repels at once and rescues at a fold ([#thm-vicreg-hinge-hybrid]); the published weights of C-JEPA and LeJEPA have"
-            " their places on the diagram ([#thm-c-jepa-weights], [#fig-hybrids])."
+            " their places on the diagram ([#thm-c-jepa-weights], [#fig-hybrids]). LeJEPA itself has no predictor: its term has all of"
+            " alignment to overcome, and keeps modes by their correlation alone ([#thm-lejepa-threshold])."
         ),
         *shown("hybrids"),
     ]

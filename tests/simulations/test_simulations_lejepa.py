@@ -9,6 +9,7 @@ import torch
 from jepalign.linear_models.collapse import lejepa_strength, lejepa_threshold
 from jepalign.linear_models.losses import sigreg
 from jepalign.linear_models.uniformity import SIGReg
+from jepalign.measurements import load
 from jepalign.simulations.ablation import Views
 from jepalign.simulations.encoders import MLP
 from jepalign.simulations.ensembles.stacks import stacked
@@ -151,3 +152,27 @@ def test_rows_of_spectra() -> None:
     np.testing.assert_array_equal(found.predicted, [2.0, 1.0])
     assert found.error[0] == pytest.approx(2 / 3)
     assert np.isnan(found.error[1])
+
+
+def test_what_the_page_on_deep_encoders_says_of_the_committed_run() -> None:
+    found = load("lejepa").arrays
+    quotient = found["repel_predicted"] / found["repel_jepa"]
+    assert 3 < quotient.min() < 4
+    assert 17 < quotient.max() < 18
+    at = found["shared_strength"].tolist().index(0.3)
+    assert (found["shared_alone"][at] > 0).sum() == 10
+    assert (found["shared_predicted"][at] > 0).sum() == (found["shared"][at] > 0.02).sum() == 3
+    assert 3 < found["shared"][at].max() < 3.3
+    assert spectra(found["shared"], found["shared_predicted"], 0.06).error.max() < 1
+    without, with_batch = found["shared"][-2:]
+    assert without.max() < 0.01
+    assert (with_batch > 0.1).sum() == 6
+    # Seen and told by second moments along the mean of ReLU features, in the first seed.
+    assert np.isinf(found["collapsed"][found["architecture"].tolist().index("relu 24-64-32-8"), 0, :, 0]).any()
+    alive = found["deep"].max(-1) > 0.1
+    assert (found["deep_start"].max(-1) < found["deep"].max(-1))[alive].all()
+    counts = [(found[key] > 0.1).sum(-1) for key in ("deep_start", "deep", "deep_end")]
+    assert (counts[0] >= counts[1])[..., -2:].all()
+    assert (counts[0] > counts[1])[..., -1].all()
+    assert np.abs(counts[2] - counts[1]).max() == 1
+    assert spectra(found["deep"], found["deep_end"], 0.2).error.max() < 1
