@@ -9,7 +9,7 @@ FILES := $(VENV)/.files
 INSTALL := pyproject.toml constraints.txt $(FILES)
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint bench torture peer simulate mutate clean .FORCE
+.PHONY: help report test lint bench torture stress browser peer simulate mutate clean .FORCE
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ $(VENV)/.dev: $(VENV)/.test
 	$(PIP) install -q -c constraints.txt -e '.[torch,test,dev]'
 	@touch $@
 
-report: $(VENV)/.report  ## build/report: the HTML page, the PDF, the .tex and the figures
+report: $(VENV)/.report  ## build/report: the article as a page and a PDF, the derivations as .tex, the figures
 	$(BIN)/jepalign report --out build/report
 
 # A file in one process, so that its fixtures are made once, and one thread for each of the two: their arrays are small.
@@ -56,9 +56,22 @@ bench: $(VENV)/.bench  ## build/bench: seconds, ratios of closed forms to integr
 	$(BIN)/python -m pytest benchmarks/test_closed_forms.py -p no:xdist --benchmark-only
 	$(BIN)/python benchmarks/solvers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ensembles.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recording.py
 
 torture: $(VENV)/.test  ## build/bench/torture.md: every trajectory against fifty digits over the whole range (minutes)
 	$(BIN)/python benchmarks/torture.py
+
+stress: $(VENV)/.test  ## diagnose a million rows of 1024 dimensions in 3 GB, and a thousand damaged files (minutes, 8 GB of disk)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/damaged_files.py 1000 1
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/large_files.py 1000000 1024 3 build/large
+	rm -r build/large
+
+$(VENV)/.browser: $(VENV)/.report
+	$(PIP) install -q -c constraints.txt -e '.[browser]'
+	@touch $@
+
+browser: $(VENV)/.browser report  ## look at the report in a headless Chromium, on a phone and at a desk (needs chromium and chromedriver)
+	$(BIN)/python benchmarks/browser.py build/report/index.html
 
 # lightly asks for torchvision, which its losses do not use: it comes without what it asks for.
 peer: $(VENV)/.test  ## the sampled losses against pytorch-metric-learning and lightly

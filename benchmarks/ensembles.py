@@ -16,18 +16,24 @@ from jepalign.simulations.training import JEPA, Rates, device_named
 
 RUNS = 3
 BATCHES = (64, 256, 1024)
+SHALLOW = (64, 64, 16)
+NETWORKS = (SHALLOW, DEEP)
 STEP, DECAY, RATE, EMA = 0.05, 0.01, 2.0, 0.5
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return the least wall-clock time of a call, after a warm-up: whatever else runs only adds."""
+    """Return the least time of a call, after a warm-up: whatever else runs only adds.
+
+    On one thread of a CPU these are seconds of the processor, which other programs do not count in; else of the clock.
+    """
+    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     times: list[float] = []
     for _ in range(RUNS + 1):
-        started = time.perf_counter()
+        started = clock()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return min(times[1:])
 
 
@@ -47,22 +53,24 @@ def loop(networks: list[JEPA], x: Tensor, y: Tensor, steps: int) -> Callable[[],
     return work
 
 
-def compared(count: int, batch: int, dtype: torch.dtype, device: torch.device) -> tuple[float, float]:
-    """Return the milliseconds that a step of ``count`` networks takes in a loop and as an ensemble."""
+def compared(
+    widths: tuple[int, ...], count: int, batch: int, dtype: torch.dtype, device: torch.device
+) -> tuple[float, float]:
+    """Return the milliseconds that a step of ``count`` networks of these widths takes in a loop and as an ensemble."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, DEEP[0], generator=generator).to(dtype=dtype, device=device)
-    y = x + 0.1 * torch.randn(batch, DEEP[0], generator=generator).to(dtype=dtype, device=device)
+    x = torch.randn(batch, widths[0], generator=generator).to(dtype=dtype, device=device)
+    y = x + 0.1 * torch.randn(batch, widths[0], generator=generator).to(dtype=dtype, device=device)
     members = Members(
         seed=np.arange(count), step=STEP, weight_decay=DECAY, predictor_rate=RATE, ema_rate=EMA, scale=0.1
     )
 
     def build(seed: int) -> MLP:
-        return MLP(DEEP, "relu", seed=seed)
+        return MLP(widths, "relu", seed=seed)
 
     def networks() -> list[JEPA]:
         found: list[JEPA] = []
         for seed in range(count):
-            predictor = linear_predictor(DEEP[-1], seed=seed + 1).to(device=device, dtype=dtype)
+            predictor = linear_predictor(widths[-1], seed=seed + 1).to(device=device, dtype=dtype)
             encoder = build(seed).to(device=device, dtype=dtype)
             found.append(JEPA(encoder, predictor, Rates(STEP, RATE, DECAY, EMA)))
         return found
@@ -93,13 +101,14 @@ def main() -> None:
         where = f"CPU, {torch.get_num_threads()} threads"
     else:
         where = torch.cuda.get_device_name(device)
-    title = f"{options.members} MLPs {'-'.join(map(str, DEEP))}, one step of all, {where}"
-    table = Table("type", "batch", "loop ms", "ensemble ms", "ratio", box=None, title=title)
-    for dtype in (torch.float32, torch.float64)[: 2 if options.float64 else 1]:
-        for batch in options.batch:
-            alone, together = compared(options.members, batch, dtype, device)
-            kind = str(dtype).removeprefix("torch.")
-            table.add_row(kind, str(batch), f"{alone:.1f}", f"{together:.1f}", f"{alone / together:.1f}")
+    title = f"{options.members} MLPs, one step of all, {where}"
+    table = Table("widths", "type", "batch", "loop ms", "ensemble ms", "ratio", box=None, title=title)
+    for widths in NETWORKS:
+        for dtype in (torch.float32, torch.float64)[: 2 if options.float64 else 1]:
+            for batch in options.batch:
+                alone, together = compared(widths, options.members, batch, dtype, device)
+                row = ("-".join(map(str, widths)), str(dtype).removeprefix("torch."), str(batch))
+                table.add_row(*row, f"{alone:.1f}", f"{together:.1f}", f"{alone / together:.1f}")
     Console().print(table)
 
 

@@ -23,10 +23,16 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "map": "jepalign.figures.implicit_uniformity:Map",
         "power": "jepalign.figures.implicit_power:Power",
         "ablation": "jepalign.figures.ablation:Ablation",
+        "collapse": "jepalign.figures.collapse:Collapse",
         "escape": "jepalign.figures.escape:Escape",
+        "trajectories": "jepalign.figures.trajectories:Trajectories",
         "hybrids": "jepalign.figures.hybrids:Hybrids",
+        "masks": "jepalign.figures.masking:Masks",
         "world-model": "jepalign.figures.world_model:WorldModel",
+        "eigenproblem": "jepalign.figures.eigenproblem:Eigenproblem",
+        "guarantees": "jepalign.figures.guarantees:Guarantees",
         "deep": "jepalign.figures.deep:Deep",
+        "solvers": "jepalign.figures.solvers:Solvers",
     }
 )
 """Every figure by name, in the order of the story, as "module:class"."""

@@ -88,7 +88,8 @@ class Ablation:
         return (
             r"The ablation cube. Above: the share of $\mathrm{tr}\,\Phi$ that is left. Lines: one mode with $\lambda = "
             rf"{n['lambda']}$, $\sigma = \alpha = 1$, no decay and, where the target lags, $\beta = {n['beta']}$; solid: closed "
-            r"form, proved; dashed: computed, by integration. Markers: measured at the end of trainings of linear, tanh and "
+            r"form, proved; dashed: computed, by integration; rates are those of $w$. Markers: measured at the end of trainings "
+            r"of linear, tanh and "
             r"ReLU encoders of digits (from left to right), on views drawn afresh (circles) or fixed (squares); bars: two "
             r"seeds. Without a predictor everything collapses, with stop-gradient at half the rate, and EMA only delays it; a "
             r"predictor through whose target the gradient passes collapses at $1 - \rho^2$ or faster. With predictor and "
@@ -250,7 +251,9 @@ def draw_corner(axes: Axes, data: FigureData, predictor: str, target: str) -> No
     plot(axes, data[f"{panel}/mode"], colour)
     for views, marker in VIEWS.items():
         plot(axes, data[f"{panel}/{views}"], colour, marker=marker, markersize=3.0)
-    axes.text(0.04, 0.98, told(predictor, target, dict(data.numbers)), va="top", transform=axes.transAxes)
+    said = told(predictor, target, dict(data.numbers))
+    size = axes.yaxis.label.get_fontsize() if "$" in said else None
+    axes.text(0.04, 0.98, said, va="top", size=size, transform=axes.transAxes)
 
 
 def draw_rates(axes: Axes, data: FigureData) -> None:

@@ -289,7 +289,12 @@ def draw_column(axes: Axes, data: FigureData, column: str) -> None:
         role, marker, size = MARKS[series.name]
         plot(axes, series, role, marker=marker, markersize=size, markeredgewidth=0.55, clip_on=False)
     axes.set_xlim(*((LEAST_FALSE, MOST_FALSE) if false else (LEAST, MOST)))
-    axes.set_xticks((1e3, 1e9, 1e15) if false else (1e-4, 1.0, 1e4))
+    ticks = (
+        {REFUSAL: "$10^3$", 1e9: "$10^9$", 1e15: "$10^{15}$"}
+        if false
+        else {LEAST: "$10^{-4}$", 1.0: "$1$", 1e4: "$10^4$"}
+    )
+    axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="x", labelsize=axes.xaxis.label.get_fontsize())

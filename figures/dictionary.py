@@ -1,6 +1,10 @@
-"""The dictionary (2.0): predictors beside the uniformity they implement."""
+"""The dictionary (2.0): predictors beside the uniformity they implement, and the predictors that encoders learn."""
 
 from collections.abc import Callable
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +16,7 @@ from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
 from jepalign.linear_models.dictionary import DICTIONARY
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.views import ViewPair
+from jepalign.measurements import Measurement, load
 
 LARGEST = 3.4
 EXAMPLE = 0.6
@@ -20,12 +25,15 @@ EXAMPLE = 0.6
 WIDTH, DECAY, TIME = 8, 0.02, 300.0
 """Embedding dimensions and η of the linear JEPA whose predictor is shown, and how long it learnt."""
 
+LEARNT = {"learnt": ("linear", "x"), "tanh": ("tanh", "s"), "relu": ("ReLU", "^"), "gelu": ("GELU", "D")}
+"""Learnt predictors: of the linear model, and by the first word of a deep architecture; name in print and marker."""
+
 VARIANCE = "embedding variance of a mode, $s$"
 SPECTRA, UNIFORMITIES = "spectra", "uniformities"
 # Where a curve is named: (s, points to the right, points up, horizontal alignment) in each panel.
 NAMED = {
     "spectral-contrastive": ((1.6, -3.0, 0.0, "right"), (2.55, -4.0, 0.0, "right")),
-    "directpred": ((3.38, 0.0, -24.0, "right"), (2.05, 4.0, -11.0, "left")),
+    "directpred": ((3.38, 0.0, -27.0, "right"), (2.05, 4.0, -11.0, "left")),
     "no-predictor": ((3.38, 0.0, 2.5, "right"), (1.48, 0.0, 2.5, "center")),
     "gaussian-infonce": ((2.85, 0.0, 3.0, "right"), (2.25, 0.0, -13.0, "right")),
     "log-det": ((0.75, 4.0, -4.0, "left"), (0.64, 4.0, 0.0, "left")),
@@ -64,13 +72,48 @@ def learnt_predictor() -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(s, 0.0), np.diag(directions.T @ P @ directions)
 
 
+def deep_predictors(measured: Measurement) -> tuple[list[Series], float]:
+    """Return s and p on the axes of Φ at the end of every deep training without weight decay, and how far p is from ρ.
+
+    The distance is the mean of |p − ρ| over axes with the weight s, in the run where it is largest.
+    """
+    arrays = measured.arrays
+    found: list[Series] = []
+    distances: list[float] = []
+    for run, (architecture, setting) in enumerate(zip(arrays["architecture"], arrays["setting"], strict=True)):
+        name = str(architecture).partition(" ")[0]
+        if name not in LEARNT or setting != "no decay":
+            continue
+        s, p, rho = (arrays[key][run, -1] for key in ("moment", "predictor", "correlation"))
+        found.append(Series(SPECTRA, name, Evidence.MEASURED, s, p, {"correlation": rho}))
+        distances.append(float(np.average(np.abs(p - rho), weights=s)))
+    return found, max(distances)
+
+
 class Dictionary:
-    """Five predictor spectra g(s) and, beside them, the uniformity functionals u(s) that they implement, g = 1 + u'."""
+    """Five predictor spectra g(s) and, beside them, the uniformity functionals u(s) that they implement, g = 1 + u'.
+
+    Parameters
+    ----------
+    measurements : path, optional
+        Where wiener.npz and wiener.json lie, which hold predictors that were learnt; by default, in the package.
+    """
 
     name = "dictionary"
 
+    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
+        self.measurements = None if measurements is None else Path(measurements)
+
     def compute(self) -> FigureData:
-        """Evaluate every entry, find the optimum g(s) = ρ of the example, and learn a predictor."""
+        """Evaluate every entry, find the optimum g(s) = ρ of the example, learn a predictor, and read those of deep encoders.
+
+        Raises
+        ------
+        InputError
+            If the measurement is missing; the message names the command that makes it.
+        """
+        deep, distance = deep_predictors(load("wiener", self.measurements))
+        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
         s = np.linspace(0.0, np.sqrt(LARGEST), 201)[1:] ** 2  # dense at 0, where √s is steep
         series: list[Series] = []
         optima: dict[str, float] = {}
@@ -86,18 +129,21 @@ class Dictionary:
         series.append(Series(UNIFORMITIES, "optimum", Evidence.COMPUTED, at, heights, names))
         learnt_s, learnt_g = learnt_predictor()
         series.append(Series(SPECTRA, "learnt", Evidence.COMPUTED, learnt_s, learnt_g))
+        series += deep
         alive = learnt_s > DECAY**2  # p₊ is above λ/(2σ), far above; a lost mode is below e^{−2ηt}
         numbers = optima | {
             "rho": EXAMPLE,
             "learnt, distance": float(np.abs(learnt_g - np.sqrt(learnt_s)).max()),
             "learnt, surviving": float(alive.sum()),
+            "deep, distance": distance,
+            "deep, largest": max(float(each.y.max()) for each in deep),
         }
-        return FigureData(tuple(series), numbers)
+        return FigureData(tuple(series), numbers, (folder / "wiener.npz", folder / "wiener.json"))
 
     def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
         """Draw the two panels."""
         with style.venue(venue):
-            page = Page(venue, 2.6)
+            page = Page(venue, 2.9)
             left, right = page.subplots(1, 2)
             draw_spectra(left, data)
             draw_uniformities(right, data)
@@ -121,8 +167,11 @@ class Dictionary:
             rf"optimum. Crosses: a predictor learnt by a linear JEPA on whitened digits ($\alpha = 1$, $\eta = "
             rf"{number(DECAY, 1)}$, ${WIDTH}$ dimensions, ${number(numbers['learnt, surviving'], 1)}$ of them alive "
             rf"at time ${number(TIME, 3)}$) is DirectPred's $g = \sqrt{{s}}$, the largest "
-            rf"difference being ${number(numbers['learnt, distance'], 1)}$. "
-            r"The curves are proved, dots and crosses computed; nothing is measured here."
+            rf"difference being ${number(numbers['learnt, distance'], 1)}$. Open markers: measured, the predictors of tanh, ReLU "
+            r"and GELU encoders of digits on the principal axes of their embeddings, at the end of training without weight "
+            r"decay; their features are not white, and $g(s)$ is the correlation $\rho$ of each axis, to "
+            rf"${number(numbers['deep, distance'], 1)}$ in the mean over the embedding's variance and at most "
+            rf"${number(numbers['deep, largest'])}$: they repel throughout. The curves are proved, dots and crosses computed."
         )
 
     def alt(self, data: FigureData) -> str:
@@ -161,11 +210,32 @@ def draw_spectra(axes: Axes, data: FigureData) -> None:
             plot(axes, series, series.name)
     axes.axhline(EXAMPLE, color=FAINT, lw=0.6)
     plot(axes, data[f"{SPECTRA}/optimum"], "jepa", linestyle="none", marker="o", zorder=4)
-    plot(axes, data[f"{SPECTRA}/learnt"], "jepa", linestyle="none", marker="x", zorder=4, clip_on=False)
+    for name, (label, marker) in LEARNT.items():
+        if name in {series.name for series in data.panel(SPECTRA)}:
+            size = 3.5 if name == "learnt" else 2.5
+            points = data[f"{SPECTRA}/{name}"]
+            plot(
+                axes,
+                points,
+                "jepa",
+                linestyle="none",
+                marker=marker,
+                markersize=size,
+                zorder=4,
+                clip_on=False,
+                label=label,
+            )
+    tight = {
+        "borderaxespad": 0.2,
+        "handletextpad": 0.0,
+        "columnspacing": 0.3,
+        "labelspacing": 0.15,
+        "handlelength": 1.4,
+    }
+    axes.legend(title="learnt by", loc="upper right", bbox_to_anchor=(1.0, 0.48), ncols=2, **tight)
     name_curves(axes, data, SPECTRA)
-    axes.text(0.06, 0.86, "learnt")
     axes.text(0.08, 1.2, "contraction", color=FAINT)
-    axes.text(3.38, 0.2, "repulsion", color=FAINT, ha="right")
+    axes.text(1.35, 0.05, "repulsion", color=FAINT)
     axes.text(3.38, -0.3, "BYOL form reversed", color=FAINT, ha="right", va="center")
     axes.text(LARGEST, EXAMPLE, r" $\rho$", va="center", size=axes.yaxis.label.get_fontsize())
 

@@ -147,7 +147,14 @@ def draw_rests(axes: Axes, data: FigureData) -> None:
         else:
             plot(axes, series, term.role, linewidth=0.5 if "unstable" in series.name else 1.2)
     below = (0.0, 0.03)
-    axes.legend(loc="lower left", bbox_to_anchor=below, handletextpad=0.1, borderaxespad=0.0, labelspacing=0.25)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=below,
+        handlelength=1.0,
+        handletextpad=0.1,
+        borderaxespad=0.0,
+        labelspacing=0.25,
+    )
 
 
 def draw_deep(axes: Axes, data: FigureData) -> None:
@@ -189,9 +196,9 @@ def draw_published(axes: Axes, data: FigureData) -> None:
     axes.axvspan(*WINDOW, color=style.REPULSION_TINT, lw=0)
     axes.axhline(1, color=FAINT, lw=0.6)
     for name, role in (("C-JEPA", "vicreg"), ("LeJEPA", "sigreg")):
-        plot(axes, data[f"published/{name}, repel"], role, linewidth=1.0)
-        if name == "C-JEPA":
-            plot(axes, data[f"published/{name}, rescue"], role, linewidth=1.0)
+        for series in data.panel("published"):
+            if series.name in (f"{name}, repel", f"{name}, rescue"):
+                plot(axes, series, role, linewidth=1.0)
         plot(axes, data[f"published/{name}, grew"], role, marker="o", markersize=3.0)
         plot(axes, data[f"published/{name}, did not"], role, marker="x", markersize=3.0)
     axes.text(1.5e-2, 900, "C-JEPA", color=COLOURS["vicreg"])

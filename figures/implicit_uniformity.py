@@ -1,4 +1,4 @@
-"""The map (2.1-2.3): the force on one mode in the (w, p) plane, and along the balanced line."""
+"""The map (2.1-2.3, 2.6): the force on one mode in the (w, p) plane, and along the balanced line."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,10 +8,13 @@ from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
 from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
 from jepalign.linear_models.flow import State, integrate
-from jepalign.linear_models.implicit_uniformity import mode_forces
+from jepalign.linear_models.implicit_uniformity import effective_coefficient, mode_forces
 
 CROSS, VARIANCE, DECAY, RATE = 0.6, 1.0, 0.05, 1.0
 """λ, σ, η and α of the mode that is drawn: η is below η_c = λ²/(4σ) = 0.09, so that the mode can survive."""
+
+SLOWER = 0.5
+"""A second α, below σ, for which the coefficient has a pole."""
 
 WIDEST, LOWEST, HIGHEST = 1.15, -0.65, 1.25
 
@@ -51,6 +54,23 @@ def basin_boundary(w: float, p: float) -> np.ndarray:
         outside = (half[:, 0] > WIDEST) | (half[:, 1] < LOWEST) | (half[:, 1] > HIGHEST)
         halves.append(half[: np.argmax(outside) + 1 if outside.any() else len(half)])
     return np.concatenate((halves[0][::-1], [[w, p]], halves[1]))
+
+
+def coefficients() -> list[Series]:
+    """Return the effective coefficient along the balanced line for both rates, its values at rest, and the explicit constant."""
+    w, pole = np.linspace(0, WIDEST, 231), 1 / np.sqrt(VARIANCE)
+    found = [Series("coefficient", "explicit", Evidence.PROVED, np.array([0.0, WIDEST]), np.ones(2))]
+    rests: list[tuple[float, float]] = []
+    for rate in (RATE, SLOWER):
+        rho, root = CROSS / VARIANCE, np.sqrt(rate)
+        # With α = σ the pole at s = 1 cancels, and at that point itself nothing is defined.
+        pieces = {"": w[w != pole]} if rate == VARIANCE else {"": w[w < pole], ", beyond the pole": w[w > pole]}
+        for name, part in pieces.items():
+            value = effective_coefficient(part, root * part, CROSS, VARIANCE)
+            found.append(Series("coefficient", f"rate {rate:g}{name}", Evidence.PROVED, part, value))
+        rests.append((rho / root, rate * (1 - rho) / (rate - rho**2 * VARIANCE)))
+    found.append(Series("coefficient", "at rest", Evidence.PROVED, *np.array(rests).T))
+    return found
 
 
 class Map:
@@ -95,6 +115,8 @@ class Map:
                 Series(panel, "repulsion", Evidence.PROVED, width, repulsion),
                 Series(panel, "sum", Evidence.PROVED, width, attraction + repulsion),
             ]
+        series += coefficients()
+        rests = series[-1].y
         numbers = {
             "lambda": CROSS,
             "sigma": VARIANCE,
@@ -106,20 +128,24 @@ class Map:
             "upper": upper,
             "rest, jepa": CROSS / VARIANCE / balance,
             "rest, spectral-contrastive": float(np.sqrt(CROSS)) / VARIANCE,
+            "slower": SLOWER,
+            "coefficient at rest": float(rests[0]),
+            "coefficient at rest, slower": float(rests[1]),
         }
         return FigureData(tuple(series), numbers)
 
     def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
         """Draw the plane and, beside it, the two objectives' forces."""
         with style.venue(venue):
-            page = Page(venue, 3.1)
-            grid = page.add_gridspec(2, 2, width_ratios=(1.35, 1))
+            page = Page(venue, 4.0)
+            grid = page.add_gridspec(3, 2, width_ratios=(1.35, 1), height_ratios=(1, 1, 1.1))
             draw_plane(page.add_subplot(grid[:, 0]), data)
-            upper = page.add_subplot(grid[0, 1])
-            lower = page.add_subplot(grid[1, 1])
+            upper, middle, lower = (page.add_subplot(grid[row, 1]) for row in range(3))
             draw_forces(upper, data, "jepa")
-            draw_forces(lower, data, "spectral-contrastive")
-            upper.tick_params(labelbottom=False)
+            draw_forces(middle, data, "spectral-contrastive")
+            draw_coefficients(lower, data)
+            for above in (upper, middle):
+                above.tick_params(labelbottom=False)
             lower.set_xlabel("encoder weight $w$")
         return page
 
@@ -143,7 +169,13 @@ class Map:
             r"repulsion only cancels it, the sum being $\sqrt{\alpha}\lambda w^2$, where the explicit one wins, the "
             rf"sum being $\lambda w$. The sums vanish at $w = \rho/\sqrt{{\alpha}} = "
             rf"{number(numbers['rest, jepa'], 2)}$ and at $w = \sqrt{{\lambda}}/\sigma = "
-            rf"{number(numbers['rest, spectral-contrastive'], 2)}$. Everything here is proved "
+            rf"{number(numbers['rest, spectral-contrastive'], 2)}$. Bottom: the coefficient $\lambda_{{\mathrm{{eff}}}}$ that "
+            r"would give an explicit $(1 - \sigma w^2)\sigma w$ the JEPA's repulsion, beside the constant $1$ of the spectral "
+            rf"contrastive loss. It starts from $1 - \rho = {number(1 - numbers['rho'], 1)}$, at which an explicit mode would be "
+            r"marginal, is $\alpha(1 - \rho)/(\alpha - \rho^2\sigma) = "
+            rf"{number(numbers['coefficient at rest'], 2)}$ at rest (dots; ${number(numbers['coefficient at rest, slower'], 2)}$ "
+            rf"at $\alpha = {number(numbers['slower'], 1)}$), and unless $\alpha = \sigma$ has a pole at "
+            r"$p = \sqrt{\alpha/\sigma}$, between which and $p = 1$ it is negative. Everything here is proved "
             r"but the basin boundary, which is computed; nothing is measured."
         )
 
@@ -153,7 +185,8 @@ class Map:
             "Left: streamlines of one mode in the plane of encoder weight and predictor weight, with a band between "
             "p = rho - 1 and p = 1 in which the repulsion points outward, two stable rest points, a saddle between "
             "them and the boundary of their basins. Right: along the balanced line the JEPA's repulsion only "
-            "cancels the attraction near zero weight, while that of the spectral contrastive loss exceeds it."
+            "cancels the attraction near zero weight, while that of the spectral contrastive loss exceeds it; and the effective "
+            "coefficient of the JEPA's repulsion, which rises with the weight and may have a pole, beside a constant."
         )
 
 
@@ -226,3 +259,22 @@ def draw_forces(axes: Axes, data: FigureData, panel: str) -> None:
         axes.text(curve.x[top], curve.y[top] + 0.03, name, ha="center", color=COLOURS[roles[name]])
     axes.text(0.42, (CROSS - VARIANCE) * 0.42 - 0.04, "attraction", ha="right", va="top", color=COLOURS["attraction"])
     axes.text(0.03, -0.75, "JEPA, balanced" if panel == "jepa" else "spectral contrastive", color=COLOURS[panel])
+
+
+def draw_coefficients(axes: Axes, data: FigureData) -> None:
+    """Draw the effective coefficient of both rates beside the constant one."""
+    start = 1 - data.numbers["rho"]
+    axes.set(xlim=(0, WIDEST), ylim=(-1.9, 2.6), xticks=(0, 0.5, 1), ylabel=r"$\lambda_{\mathrm{eff}}$")
+    axes.set_yticks((-1, start, 2), ["$-1$", r"$1-\rho$", "$2$"])
+    axes.axhline(0, color=FAINT, lw=0.5)
+    for series in data.panel("coefficient"):
+        if series.name == "explicit":
+            plot(axes, series, "spectral-contrastive")
+        elif series.name == "at rest":
+            plot(axes, series, "jepa", linestyle="none", marker="o", zorder=4)
+        else:
+            plot(axes, series, "jepa")
+    label = axes.yaxis.label.get_fontsize()
+    axes.text(0.03, 1.08, "spectral contrastive", color=COLOURS["spectral-contrastive"])
+    axes.text(0.8, 1.7, rf"JEPA, $\alpha={SLOWER:g}$", ha="right", size=label)
+    axes.text(0.94, -0.1, rf"JEPA, $\alpha={RATE:g}$", ha="right", va="top", size=label)

@@ -32,7 +32,6 @@ PANELS = {
 }
 # The colour of what is added to plain alignment, and how it is called.
 ADDED = {"jepa": "repulsion", "contrastive": "repulsion", "hybrid": "repulsion", "ema": "ema"}
-COLLAPSING = "#E4E4E4"
 
 
 def slow_rates() -> np.ndarray:
@@ -174,7 +173,7 @@ class Lens:
             r"negatives, or by both. Dots: stable rest points; open: unstable ones. Grey ground: starts that collapse. The "
             r"contrastive loss (a quarter of its gradient) repels the origin at the rate $\lambda_1 - \eta = "
             rf"{n['contrastive']}$. The JEPA's repulsion cancels alignment there to first order, decay is left, and the origin "
-            rf"attracts what begins in the grey oval, up to $w_- = {n['lower']}$ on the axis of $\lambda_1$; all else reaches "
+            rf"attracts what begins in the grey oval, up to $w_- = {n['lower']}$ on the axis of $\lambda_1$; almost all else reaches "
             rf"$w_+ = {n['upper']}$ on that axis. An explicit term $\frac{{\gamma}}{{4}}\|\Phi - I\|^2$ beside the JEPA, "
             rf"$\gamma = {n['gamma']}$, repels the origin at the rate $\gamma - \eta = {n['hybrid']}$ (it breaks the balance; "
             rf"here the predictor is set to $P$). A moving average of rate $\beta = {n['beta']}$ alone adds friction (violet, "
@@ -200,7 +199,7 @@ def draw_plane(axes: Axes, data: FigureData, panel: str) -> None:
     axes.set_title(title)
     for name in ("top", "right"):
         axes.spines[name].set_visible(True)
-    ground = COLLAPSING if panel == "ema" else "white"
+    ground = style.COLLAPSE_TINT if panel == "ema" else "white"
     axes.set_facecolor(ground)
     backing = {"facecolor": ground, "edgecolor": "none", "pad": 0.4}
     axes.text(0, -0.95, verdict, ha="center", va="center", bbox=backing, zorder=3)
@@ -208,7 +207,7 @@ def draw_plane(axes: Axes, data: FigureData, panel: str) -> None:
         axes.text(0, 0.95, named[0], color=COLOURS[named[1]], ha="center", va="center", bbox=backing, zorder=3)
     if panel == "jepa":
         boundary = data["jepa/collapse"]
-        axes.fill(boundary.x, boundary.y, color=COLLAPSING, lw=0, zorder=0)
+        axes.fill(boundary.x, boundary.y, color=style.COLLAPSE_TINT, lw=0, zorder=0)
         plot(axes, boundary, "jepa", linewidth=0.9)
     flow = data[f"{panel}/flow"]
     shape = (len(np.unique(flow.y)), -1)

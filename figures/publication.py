@@ -157,10 +157,19 @@ def number(value: float, digits: int = 3) -> str:
     return rf"{mantissa}\times 10^{{{int(exponent)}}}"
 
 
-def export(figure: PublicationFigure, out: str | PathLike[str], venue: str = "neurips") -> list[Path]:
+def export(
+    figure: PublicationFigure,
+    out: str | PathLike[str],
+    venue: str = "neurips",
+    *,
+    data: FigureData | None = None,
+    command: str | None = None,
+) -> list[Path]:
     """Leave NAME.pdf, NAME.png, NAME.csv (what is plotted) and NAME.tex (the caption) in ``out``: all four or none.
 
-    The same data, versions and venue give the same bytes. PDF and PNG record how they were made, the PDF as keywords.
+    ``data`` is what the figure's ``compute`` returned, where that is at hand; ``command`` is what made them, if not
+    ``jepalign figures``. The same data, versions and venue give the same bytes. PDF and PNG record how they were made, the
+    PDF as keywords.
 
     Raises
     ------
@@ -169,10 +178,10 @@ def export(figure: PublicationFigure, out: str | PathLike[str], venue: str = "ne
     """
     spec = venue_named(venue)
     directory = output_directory(out)
-    data = figure.compute()
+    data = figure.compute() if data is None else data
     drawn = figure.draw(data, venue=venue)
     made = {
-        "command": f"jepalign figures {figure.name} --venue {spec.name} --out DIR",
+        "command": command or f"jepalign figures {figure.name} --venue {spec.name} --out DIR",
         "versions": versions("jepalign", "matplotlib", "numpy", "scipy", "scikit-learn"),
         "inputs": {path.name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in data.inputs},
     }

@@ -111,6 +111,8 @@ DENSITY = "cividis"
 
 INK, FAINT = "#000000", "#5F5F5F"
 REPULSION_TINT, REVERSED_TINT = "#FBEADF", "#F2D3BE"
+COLLAPSE_TINT = "#E9E9E9"
+"""The ground of what collapses."""
 
 
 def venue_named(name: str) -> Venue:

@@ -259,7 +259,7 @@ def draw_angle(axes: Axes, data: FigureData) -> None:
 def right_angle(axes: Axes, top: float = 1.0) -> None:
     """Mark the right angle on an axis of angles, up to a share ``top`` of its height, and label its ends."""
     axes.axvline(np.pi / 2, ymax=top, color=FAINT, lw=0.5, ls=(0, (1, 2)))
-    axes.set_xticks((0, np.pi / 2, np.pi), ("0", "90°", "180°"))
+    axes.set_xticks((0, np.pi / 2, np.pi), ("0", r"$\pi/2$", r"$\pi$"))
 
 
 def draw_rank(axes: Axes, data: FigureData) -> None:
@@ -300,7 +300,7 @@ def draw_deep(axes: Axes, data: FigureData) -> None:
 
 def draw_rollout(axes: Axes, data: FigureData) -> None:
     """Draw rollout errors over the number of steps."""
-    axes.set(xlabel="steps of the rollout", ylabel="mean square error", ylim=(0, 4.6), xlim=(0, 10.6))
+    axes.set(xlabel="steps of the rollout", ylabel="mean square error", ylim=(0, 5.4), xlim=(0, 10.6))
     for name, role, marker, _ in ROLLED.values():
         plot(axes, data[f"rollout/{name}, told"], role, linewidth=0.9)
         plot(axes, data[f"rollout/{name}"], role, marker=marker, markersize=3.0, label=name)

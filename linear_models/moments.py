@@ -102,6 +102,13 @@ class PairMoments:
             self._add(other.count, other._origin, other._mean, other._comoment, other._third, other._fourth)
         return self
 
+    def means(self) -> tuple[Array, Array]:
+        """Return the means of x and of y so far, (d,) each; raise ``InputError`` if there are no pairs."""
+        if not self.count:
+            raise InputError("count", self.count, "must be at least 1")
+        mean = self._origin + self._mean
+        return mean[: self.dimension], mean[self.dimension :]
+
     def covariances(self, *, symmetrize: bool = False, center: bool = True) -> Covariances:
         """Return the second moments so far, as means over n (no correction for the estimated mean).
 

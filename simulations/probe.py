@@ -2,7 +2,8 @@
 
 A :class:`Probe` attaches to any encoder and predictor that are PyTorch modules, during anybody's training loop; it
 reads and never changes them. The encoder must end in a linear layer without bias: the forces of 2.1 and 2.4 and the
-balance of 3.1 are those of its weight W.
+balance of 3.1 are those of its weight W. What a whole training does, without a second pass and for any last layer, is
+recorded by :class:`jepalign.simulations.recording.Recorder`.
 """
 
 from collections.abc import Callable, Generator
@@ -258,6 +259,20 @@ def effective_rank(moment: Tensor) -> float:
     if total == 0:
         return 0.0
     share = eigenvalues / total
+    return torch.exp(-torch.special.xlogy(share, share).sum()).item()
+
+
+def rankme(moment: Tensor) -> float:
+    """Return exp of the entropy of the normalised singular values of the embeddings (RankMe, Garrido et al. 2023).
+
+    ``moment`` is their second moment E zzᵀ, not centred, (k, k), whose eigenvalues are the squares; 0 if it is 0. The
+    constant 1e-7 that the paper adds to every share is left out.
+    """
+    singular = torch.linalg.eigvalsh(moment).clamp(min=0).sqrt()
+    total = singular.sum()
+    if total == 0:
+        return 0.0
+    share = singular / total
     return torch.exp(-torch.special.xlogy(share, share).sum()).item()
 
 

@@ -93,8 +93,8 @@ class SpectralPredictorModule(nn.Module):
 
     Notes
     -----
-    Ours; IsoLoss and DirectPred are its cases g = s and g = √s (Halvagal, Laborieux & Zenke 2023; Tian, Chen & Ganguli 2021). Φ is
-    not centred. Under ``torch.distributed`` it is that of the batches of all processes, one all-reduce of k² + 1 numbers, so that P is
+    Ours; the residual form is IsoLoss (Halvagal, Laborieux & Zenke 2023), and g = √s DirectPred's predictor (Tian, Chen & Ganguli 2021).
+    Φ is not centred. Under ``torch.distributed`` it is that of the batches of all processes, one all-reduce of k² + 1 numbers, so that P is
     the same in all of them. Φ, P and losses are computed in float32 at least, under autocast, too. Φ is in ``state_dict``. A step costs
     O(nk² + k³).
 

@@ -100,6 +100,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "total-collapse",
         "matrix-threshold",
     ),
+    "collapse.at_rest": (
+        "variance-at-rest",
+        "embeddings-alone",
+    ),
     "collapse.off_balance": ("off-balance-basin",),
     "collapse.off_balance_target": ("off-balance-target",),
     "collapse.decayed_descent": ("decayed-mode-descends",),
@@ -134,6 +138,10 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "c-jepa-weights",
     ),
     "collapse.hybrid_sigreg": ("sigreg-hybrid",),
+    "collapse.reach": (
+        "decay-a-start-bears",
+        "holding-weight",
+    ),
     "collapse.blindness": (
         "sign-blindness",
         "phase-blindness",

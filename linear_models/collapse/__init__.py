@@ -1,6 +1,7 @@
 """Chapter 4, collapse: thresholds, equilibria and their stability, and what an explicit term rescues."""
 
 from jepalign.linear_models.collapse.phase_diagram import phase_diagram
+from jepalign.linear_models.collapse.reach import coupled_modes, holding_weight, largest_weight_decay
 from jepalign.linear_models.collapse.rescue import (
     HybridEquilibria,
     Rescue,
@@ -25,10 +26,13 @@ __all__ = [
     "basin_edge",
     "c_jepa_strength",
     "competition",
+    "coupled_modes",
     "critical_weight_decay",
     "equilibria",
     "growth",
+    "holding_weight",
     "hybrid_equilibria",
+    "largest_weight_decay",
     "phase_diagram",
     "rank_bound",
     "rescue_weight",

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jepalign.errors import InputError
 from jepalign.linear_models.canonical import ROUNDINGS, whitening
+from jepalign.linear_models.checks import count
 from jepalign.linear_models.collapse.thresholds import surviving_rank
 from jepalign.linear_models.masking.laws import Masks
 from jepalign.linear_models.modal import rates
@@ -78,6 +79,17 @@ class MaskSpectrum:
         mean = np.cumsum(np.log(kept)) / np.arange(1, len(kept) + 1)
         # Rounding of a sum of logarithms: an equilibrium at the bound must not be excluded.
         return np.count_nonzero(mean + 1e-12 * (1 + np.abs(mean)) >= level, axis=-1).astype(np.int64)
+
+    def largest_weight_decay(self, rank: int) -> float:
+        """Return the weight decay from which on fewer than ``rank`` K ≥ 1 dimensions can be kept; 0 if there are fewer.
+
+        Aligned: the K-th largest threshold. Otherwise the geometric mean of the K largest, which no equilibrium of rank K exceeds and
+        none need attain; see ``surviving_rank``. Raises ``InputError`` unless ``rank`` is a positive integer.
+        """
+        leading = self.threshold[: count("rank", rank)]
+        if len(leading) < rank or leading[-1] <= 0:
+            return 0.0
+        return float(leading[-1] if self.aligned else np.exp(np.log(leading).mean()))
 
     def _real_modes(self) -> tuple[Array, Array]:
         """Return λ and σ with one dead mode in place of none."""

@@ -44,6 +44,9 @@ def _console(*, stderr: bool = False) -> Any:
     return console if console.is_terminal else Console(stderr=stderr, width=140)
 
 
+RUN = "The run's settings"
+
+
 @contextmanager
 def _progress(what: str) -> Generator[Callable[[int, int, str], None], None, None]:
     """Yield a function (done, total, message) that shows a bar on standard error once two seconds have passed."""
@@ -322,6 +325,200 @@ def _print_tallies(found: Sequence["Measurement"], *, to_stderr: bool) -> None:
     console.print(table)
     total, count = sum(held for _, held in tallies), sum(len(each.rows) for each in found)
     console.print(f"{total} of {count} criteria hold", highlight=False)
+
+
+@app.command()
+def diagnose(
+    file: Annotated[
+        Path, typer.Argument(help="A .npz, .safetensors, .pt or .npy file, or a folder of them.", show_default=False)
+    ],
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="As the optimiser has it; 0 if there is none.", show_default=False, rich_help_panel=RUN),
+    ] = None,
+    predictor_weight_decay: Annotated[
+        float | None,
+        typer.Option(help="If the predictor's differs from the encoder's.", show_default=False, rich_help_panel=RUN),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the encoder.", show_default=False, rich_help_panel=RUN)
+    ] = None,
+    predictor_learning_rate: Annotated[
+        float | None,
+        typer.Option(help="If the predictor's differs from the encoder's.", show_default=False, rich_help_panel=RUN),
+    ] = None,
+    decoupled: Annotated[
+        bool | None,
+        typer.Option(
+            "--decoupled/--coupled",
+            help="Decay beside the gradient (AdamW), or added to it.",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adam.", show_default=False, rich_help_panel=RUN)] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of SGD.", show_default=False, rich_help_panel=RUN)] = None,
+    gradient_rms: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the last layer's entries; what Adam divides by.", show_default=False, rich_help_panel=RUN
+        ),
+    ] = None,
+    ema_momentum: Annotated[
+        float | None,
+        typer.Option(help="Of the target encoder; leave out without one.", show_default=False, rich_help_panel=RUN),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="For the record.", show_default=False, rich_help_panel=RUN)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of the whole run.", show_default=False, rich_help_panel=RUN)
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="half (½E‖ẑ−z̄‖²), sum (E‖ẑ−z̄‖²) or mean (MSELoss: over dimensions too).",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    bias: Annotated[
+        bool | None,
+        typer.Option(
+            "--bias/--no-bias", help="Last layer and predictor have biases.", show_default=False, rich_help_panel=RUN
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page with figures here.", show_default=False)] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write everything as JSON; - is standard output.", metavar="FILE")
+    ] = None,
+    fail_under_rank: Annotated[
+        int | None, typer.Option(help="Exit with 1 if fewer dimensions survive.", show_default=False)
+    ] = None,
+    drop_nonfinite: Annotated[bool, typer.Option("--drop-nonfinite", help="Leave rows with NaN out.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.", min=0)] = 0,
+) -> None:
+    """Tell what collapses in a training run, why, and the least explicit uniformity that would prevent it.
+
+    Save, by these names, the embeddings of both views of the same samples, row by row: \
+[bold]context[/bold] and [bold]target[/bold] (n × k). They tell correlations and, if the run is at rest, who survives. \
+Add [bold]predictor[/bold] (k × k, prediction = context @ predictor.T), or [bold]prediction[/bold] (n × k), and weights are \
+inferred by balance. Add [bold]encoder[/bold] and [bold]target_encoder[/bold] (the last linear layer, k × h) with its inputs \
+[bold]context_features[/bold] and [bold]target_features[/bold] (n × h), and all is measured and the rest of the run integrated.
+
+    Or put a recorder beside your training loop, which saves the moments of all that: jepalign.simulations.recording.
+
+    A folder of such files is a run, in order of [bold]step[/bold]. Settings are the flags below or, by the same names, those \
+of FILE.json beside the file or run.json; flags win. Files may be larger than memory. Pickles are never opened.
+
+    Example: jepalign diagnose run/ --weight-decay 0.02 --out build/diagnosis --fail-under-rank 16
+    """
+    from jepalign import diagnosis
+
+    given = dict(locals())
+    for name in ("diagnosis", "file", "out", "json_file", "fail_under_rank", "drop_nonfinite", "seed"):
+        given.pop(name)
+    with _progress("diagnosing") as report:
+        found = diagnosis.diagnose(file, given, drop_nonfinite=drop_nonfinite, seed=seed, progress=report)
+    from jepalign.diagnosis.text import terminal
+
+    _console(stderr=json_file == "-").print(terminal(found), highlight=False)
+    if json_file is not None:
+        _emit_json(diagnosis.as_json(found), json_file)
+    if out is not None:
+        from jepalign.diagnosis.page import write_page
+        from jepalign.storage import output_directory
+
+        _wrote(write_page(found, output_directory(out)))
+    raise typer.Exit(1 if fail_under_rank is not None and found.outlook.rank < fail_under_rank else 0)
+
+
+@app.command()
+def design(
+    rank: Annotated[int, typer.Option(help="Dimensions to keep.", metavar="K")],
+    variance: Annotated[
+        str | None, typer.Option(help="Variances σ of the modes, separated by commas; with --cross.", metavar="σ,σ,...")
+    ] = None,
+    cross: Annotated[str | None, typer.Option(help="Cross-covariances λ, as many.", metavar="λ,λ,...")] = None,
+    spectra: Annotated[
+        Path | None, typer.Option(help=".npz or .csv with variance and cross.", metavar="FILE", show_default=False)
+    ] = None,
+    views: Annotated[
+        Path | None,
+        typer.Option(help=".npz with context and target: paired rows, used in both orders.", metavar="FILE"),
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="Masked tokens with exponential correlation: how many.")] = None,
+    token_correlation: Annotated[float | None, typer.Option(help="Correlation of neighbouring tokens.")] = None,
+    target: Annotated[
+        str, typer.Option(help="output: the target encoder sees all tokens (I-JEPA); input: the hidden ones.")
+    ] = "output",
+    line: Annotated[bool, typer.Option("--line", help="Tokens on a line instead of a circle.")] = False,
+    mask_ratio: Annotated[
+        float | None, typer.Option(help="Hide tokens independently; no mask given: the one that keeps the most.")
+    ] = None,
+    block_length: Annotated[int | None, typer.Option(help="Hide blocks of this length.")] = None,
+    blocks: Annotated[int, typer.Option(min=1, help="How many blocks.")] = 1,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="η to design at; by default half of the largest.", metavar="η")
+    ] = None,
+    predictor_rate: Annotated[
+        float, typer.Option(help="α, the predictor's learning rate by the encoder's.", metavar="α")
+    ] = 1.0,
+    start: Annotated[
+        float | None, typer.Option(help="Weight of the encoder's modes at the start; by default as large as need be.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="The embedding's dimension, if smaller than the modes.")] = None,
+    uniformity: Annotated[
+        list[str] | None, typer.Option(help="spectral, vicreg, log-det or sigreg; several times; by default all.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Integrate the flow 5 % below and above the largest weight decay, and count."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Directory for the figure of the trade-off.", show_default=False)
+    ] = None,
+    venue: Annotated[str, typer.Option(help="neurips, icml, iclr, tmlr or jmlr, for the figure.")] = "neurips",
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the answer as JSON; - is standard output.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Say which weight decay, start, predictor rate, mask and explicit uniformity keep a wanted number of dimensions.
+
+    Exits with 1 if --check finds another rank.
+
+    Example: jepalign design --variance 1,1,1 --cross 0.9,0.6,0.3 --rank 2
+    """
+    from jepalign.design.command import Question, answer, write_figure
+    from jepalign.design.statement import as_json, print_answer
+
+    question = Question(
+        rank=rank,
+        variance=variance,
+        cross=cross,
+        spectra=spectra,
+        views=views,
+        tokens=tokens,
+        token_correlation=token_correlation,
+        target=target,
+        line=line,
+        mask_ratio=mask_ratio,
+        block_length=block_length,
+        blocks=blocks,
+        weight_decay=weight_decay,
+        predictor_rate=predictor_rate,
+        start=start,
+        width=width,
+        uniformity=uniformity or (),
+        check=check,
+    )
+    found = answer(question)
+    print_answer(found, _console(stderr=json_file == "-"))
+    if out is not None:
+        _wrote(write_figure(question, found, out, venue))
+    if json_file is not None:
+        _emit_json(as_json(found), json_file)
+    raise typer.Exit(1 if found.checked is not None and not found.checked.holds else 0)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Theorems as documents: each a box with its assumptions, its proof folded out, and the evidence beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from jepalign import document as doc
@@ -38,6 +38,11 @@ def references() -> tuple[doc.Reference, ...]:
 
 def theorem_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
     """Return the statement, the proof and the evidence of one result; before a repair, the belief and its refutation."""
+    return [*statement_blocks(theorem, report), *proof_blocks(theorem, report)]
+
+
+def statement_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
+    """Return the statement of one result; before a repair, the belief and its refutation."""
     before: list[doc.Block] = []
     name, title, text, label = "Theorem", theorem.title, theorem.statement, f"thm-{theorem.name}"
     if theorem.kind == "belief":
@@ -50,9 +55,12 @@ def theorem_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
     inside += [
         doc.Equation(broken(step.claim.latex()), label=_label(theorem, step), numbered=True) for step in conclusions
     ]
-    statement = doc.Statement(name, title, label, tuple(inside))
-    proof = doc.Proof(tuple(_proof_blocks(theorem, report)))
-    return [*before, statement, proof, *_evidence(theorem, report), _origin(theorem)]
+    return [*before, doc.Statement(name, title, label, tuple(inside))]
+
+
+def proof_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
+    """Return the proof of one result, what was refused beside it, and where it stands in the literature."""
+    return [doc.Proof(tuple(_proof_steps(theorem, report))), *_evidence(theorem, report), _origin(theorem)]
 
 
 def _belief_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
@@ -71,7 +79,7 @@ def _label(theorem: Theorem, step: Step) -> str:
     return f"eq-{theorem.name}-{theorem.proof.index(step)}"
 
 
-def _proof_blocks(theorem: Theorem, report: Report) -> list[doc.Block]:
+def _proof_steps(theorem: Theorem, report: Report) -> list[doc.Block]:
     blocks: list[doc.Block] = []
     for step, checked in zip(theorem.proof, report.steps, strict=True):
         target = f" This is [#{_label(theorem, step)}]." if step.conclusion else ""
@@ -154,8 +162,8 @@ def trusted_base(reports: Sequence[Report]) -> doc.Paragraph:
     return doc.Paragraph(f"Steps: {counts}. Programs trusted: {', '.join(tools)}. {summary(reports).capitalize()}.")
 
 
-def chapter_blocks(reports: Sequence[Report]) -> list[doc.Block]:
-    """Return the derivations chapter by chapter."""
+def chapter_blocks(reports: Sequence[Report], elsewhere: Collection[str] = ()) -> list[doc.Block]:
+    """Return the derivations chapter by chapter; of results whose statement stands ``elsewhere``, the proof under a heading."""
     blocks: list[doc.Block] = []
     chapter = 0
     for report in reports:
@@ -163,7 +171,11 @@ def chapter_blocks(reports: Sequence[Report]) -> list[doc.Block]:
         if theorem.chapter != chapter:
             chapter = theorem.chapter
             blocks.append(doc.Heading(1, CHAPTERS[chapter], f"chapter-{chapter}"))
-        blocks += theorem_blocks(theorem, report)
+        if report.name in elsewhere:
+            blocks.append(doc.Heading(2, f"Proof of [#thm-{report.name}]", f"proof-{report.name}"))
+            blocks += proof_blocks(theorem, report)
+        else:
+            blocks += theorem_blocks(theorem, report)
     return blocks
 
 

@@ -75,19 +75,29 @@ class Table:
 
     def weights(self) -> list[int]:
         """Give each column room in proportion to its longest cell, within bounds that keep short columns readable."""
-        longest = [max(len(row[i]) for row in (self.header, *self.rows)) for i in range(len(self.header))]
-        return [min(max(length, 8), 60) for length in longest]
+        found: list[int] = []
+        for column in range(len(self.header)):
+            cells = [row[column] for row in (self.header, *self.rows)]
+            words = [word for cell in cells for word in re.split(r"[\s/-]", cell) if not set(word) & set("$\\`[]")]
+            least = 2 * max(map(len, words), default=4)  # a word of a narrow column must not reach into the next
+            found.append(min(max(*map(len, cells), least, 8), 60))
+        return found
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A numbered figure: the PDF for print, the PNG for the page, and a description for those who cannot see it."""
+    """A numbered figure: the PDF for print, the PNG for the page, and a description for those who cannot see it.
+
+    ``origin`` says in markup how it was made and from what; ``files`` lie beside the document, as paths relative to it.
+    """
 
     pdf: Path
     png: Path
     caption: str
     alt: str
     label: str
+    origin: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,16 @@ class _Writer:
         data = base64.b64encode(picture.png.read_bytes()).decode("ascii")
         return (
             f'<figure id="{picture.label}"><img src="data:image/png;base64,{data}" alt="{_text(picture.alt)}">'
-            f"<figcaption><strong>{self.names.name(picture.label)}.</strong> {self.inline(picture.caption)}</figcaption></figure>"
+            f"<figcaption><strong>{self.names.name(picture.label)}.</strong> {self.inline(picture.caption)}"
+            f"{self.origin(picture)}</figcaption></figure>"
         )
+
+    def origin(self, picture: doc.Picture) -> str:
+        """Say under a picture where its numbers come from, and link the files that lie beside the page."""
+        links = [f'<a href="{_text(file)}">{_text(file.rpartition("/")[2])}</a>' for file in picture.files]
+        parts = [self.inline(picture.origin), f"Files: {', '.join(links)}." if links else ""]
+        told = " ".join(filter(None, parts))
+        return f'<span class="origin">{told}</span>' if told else ""
 
     def table(self, table: doc.Table) -> str:
         head = "".join(f'<th scope="col">{self.inline(cell)}</th>' for cell in table.header)

@@ -45,6 +45,7 @@ table.wide { min-width: 38rem; }
 figure { margin: 1.8rem 0; }
 figure img { width: 100%; height: auto; }
 figcaption { font-size: .84rem; line-height: 1.5; color: #363b42; margin: .4rem 0; }
+.origin { display: block; margin-top: .35rem; font-size: .74rem; color: var(--quiet); }
 code { font: .86em/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--wash); padding: .8rem; font-size: .85rem; }
 .references { padding-left: 1.6rem; font-size: .9rem; }

@@ -130,7 +130,7 @@ class _Writer:
                 self.pictures[name] = block.pdf
                 return (
                     f"#figure(image({_string(name)}, alt: {_string(block.alt)}), placement: auto,"
-                    f" caption: [{self.inline(block.caption)}]) <{block.label}>"
+                    f" caption: [{self.inline(block.caption)}{self.origin(block)}]) <{block.label}>"
                 )
             case doc.Statement():
                 title = f"{_text(' (')}{self.inline(block.title)}{_text(')')}" if block.title else ""
@@ -138,6 +138,10 @@ class _Writer:
                 return f"#statement([{head}])[\n{self.blocks(block.blocks)}\n] <{block.label}>"
             case doc.Proof():
                 return f"#proofblock[\n{self.blocks(block.blocks)}\n]"
+
+    def origin(self, picture: doc.Picture) -> str:
+        """Say under a picture where its numbers come from."""
+        return f" #text(size: 7pt)[{self.inline(picture.origin)}]" if picture.origin else ""
 
     def table(self, table: doc.Table) -> str:
         head = ", ".join(f"[*{self.inline(cell)}*]" for cell in table.header)
@@ -150,7 +154,8 @@ class _Writer:
         small = "set text(size: 8pt); set par(justify: false)"
         if not table.caption:
             return f"#[#{{{small}; {body}}}]"
-        long = len(table.rows) > 15  # shorter ones stay on one page
+        # Shorter ones stay on one page.
+        long = len(table.rows) > 15 or sum(len(cell) for row in table.rows for cell in row) > 2500
         return (
             f"#[#show figure: set block(breakable: {str(long).lower()})\n#figure(kind: table, caption: [{self.inline(table.caption)}],"
             f" {{{small}; {body}}}) <{table.label}>]"

@@ -8,6 +8,7 @@ from jepalign.figures import implicit_uniformity as mode_map
 from jepalign.figures.dictionary import Dictionary, crossing
 from jepalign.figures.implicit_power import Power
 from jepalign.figures.publication import FigureData
+from jepalign.figures.style import Evidence
 from jepalign.linear_models import DICTIONARY, LinearJEPA, SpectralContrastive, ViewPair
 from jepalign.measurements import Measurement, save
 
@@ -64,9 +65,27 @@ def test_the_learnt_predictor_is_directpreds(dictionary: FigureData) -> None:
     assert dictionary.numbers["learnt, surviving"] >= 2
 
 
-def one_mode(weight_decay: float = 0.0) -> LinearJEPA:
+def test_deep_predictors_are_the_last_records_of_the_measurement(tmp_path: object) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {key: rng.uniform(0.1, 0.9, (4, 3, 5)) for key in ("moment", "predictor", "correlation")}
+    arrays["architecture"] = np.array(["linear 4-5", "tanh 4-3-5", "tanh 4-3-5", "relu 4-3-5, no biases"])
+    arrays["setting"] = np.array(["no decay", "no decay", "decay", "no decay"])
+    save(Measurement("wiener", arrays, [], "", {}), str(tmp_path))
+    data = Dictionary(str(tmp_path)).compute()
+    measured = [series.name for series in data.series if series.evidence is Evidence.MEASURED]
+    assert measured == ["tanh", "relu"]  # the linear model has its own crosses
+    worst = 0.0
+    for name, run in (("tanh", 1), ("relu", 3)):
+        assert np.array_equal(data[f"spectra/{name}"].x, arrays["moment"][run, -1])
+        assert np.array_equal(data[f"spectra/{name}"].y, arrays["predictor"][run, -1])
+        s, p, rho = (arrays[key][run, -1] for key in ("moment", "predictor", "correlation"))
+        worst = max(worst, float((np.abs(p - rho) * s).sum() / s.sum()))
+    assert data.numbers["deep, distance"] == pytest.approx(worst, rel=1e-12)
+
+
+def one_mode(weight_decay: float = 0.0, rate: float = mode_map.RATE) -> LinearJEPA:
     views = ViewPair.from_covariances([[mode_map.VARIANCE]], [[mode_map.VARIANCE]], [[mode_map.CROSS]])
-    return LinearJEPA(views, predictor_rate=mode_map.RATE, weight_decay=weight_decay)
+    return LinearJEPA(views, predictor_rate=rate, weight_decay=weight_decay)
 
 
 def test_the_flow_is_that_of_the_linear_jepa(mode: FigureData) -> None:
@@ -125,6 +144,37 @@ def test_the_sums_are_the_two_objectives_forces(mode: FigureData) -> None:
     assert np.array_equal(mode["jepa/attraction"].y, mode["spectral-contrastive/attraction"].y)
 
 
+@pytest.mark.parametrize("rate", [mode_map.RATE, mode_map.SLOWER])
+def test_the_coefficient_gives_an_explicit_repulsion_the_jepas_force(rate: float, mode: FigureData) -> None:
+    jepa = one_mode(rate=rate)
+    rho, variance = mode_map.CROSS / mode_map.VARIANCE, mode_map.VARIANCE
+    pieces = [series for series in mode.panel("coefficient") if series.name.startswith(f"rate {rate:g}")]
+    # Where α = σ the pole cancels, and the coefficient is 1 − ρ/(1 + p) on both sides of s = 1.
+    assert len(pieces) == (1 if rate == variance else 2)
+    for piece in pieces:
+        for w, coefficient in list(zip(piece.x, piece.y, strict=True))[::20]:
+            whole = jepa.forces([[w]], [[np.sqrt(rate) * w]]).total[0, 0]
+            repulsion = variance * w * (1 - variance * w**2)
+            # The coefficient divides by 1 − s, at least 0.01 here, and is multiplied by it again.
+            assert (mode_map.CROSS - variance) * w + coefficient * repulsion == pytest.approx(whole, abs=1e-13)
+    near, rest = pieces[0], mode["coefficient/at rest"]
+    assert near.y[0] == pytest.approx(1 - rho, rel=1e-15)
+    at, value = next((w, v) for w, v in zip(rest.x, rest.y, strict=True) if abs(w * np.sqrt(rate) - rho) < 1e-12)
+    assert abs(jepa.forces([[at]], [[rho]]).total[0, 0]) < 1e-15
+    # Linear interpolation on steps h = 1/200 errs by h²|λ_eff''|/8, and that derivative is below 100 at both rests.
+    assert np.interp(at, near.x, near.y) == pytest.approx(value, abs=100 / 200**2 / 8)
+
+
+def test_the_coefficient_changes_sign_at_the_pole(mode: FigureData) -> None:
+    name = f"coefficient/rate {mode_map.SLOWER:g}"
+    inside, beyond = mode[name], mode[f"{name}, beyond the pole"]
+    assert (inside.y > 0).all()
+    assert (beyond.y < 0).all()
+    pole = np.sqrt(mode_map.SLOWER / mode_map.VARIANCE)
+    assert np.sqrt(mode_map.SLOWER) * inside.x[-1] < pole < np.sqrt(mode_map.SLOWER) * beyond.x[0]
+    assert np.sqrt(mode_map.SLOWER) * beyond.x[-1] < 1
+
+
 def invented(noise: float) -> Measurement:
     """Return a measurement of the shape that the experiment writes, with a known error."""
     architectures = ["linear 4-2"] * 2 + ["tanh 4-3-2"] * 2
@@ -178,3 +228,5 @@ def test_the_linear_model_lies_on_the_identity() -> None:
 def test_a_missing_measurement_names_the_command(tmp_path: object) -> None:
     with pytest.raises(InputError, match="make it with: jepalign simulate power"):
         Power(str(tmp_path)).compute()
+    with pytest.raises(InputError, match="make it with: jepalign simulate wiener"):
+        Dictionary(str(tmp_path)).compute()

@@ -1,6 +1,7 @@
 """Every figure at every venue: it shows its data, nothing overlaps or is cut off."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -32,6 +33,13 @@ def test_nothing_is_cut_off(name: str, venue: str) -> None:
         assert page.bbox.x0 - 0.5 <= box.x0 <= box.x1 <= page.bbox.x1 + 0.5, text
         assert page.bbox.y0 - 0.5 <= box.y0 <= box.y1 <= page.bbox.y1 + 0.5, text
     assert len(list(texts(page))) > 20
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_letter_is_in_every_typeface(name: str) -> None:
+    # Computer Modern has other letters where Unicode has those beyond ASCII, and prints them without a warning.
+    for text, _ in texts(drawn(name, "jmlr")):
+        assert re.sub(r"\$[^$]*\$", "", text).isascii(), text
 
 
 @pytest.mark.parametrize(("name", "venue"), EVERY)

@@ -26,7 +26,17 @@ SHARED = {"jepalign.errors", "jepalign.storage", "jepalign.datasets", "jepalign.
 MAY_IMPORT = {
     "theory": {"sympy", "z3", "flint", "jepalign.errors"},
     "linear_models": {"numpy", "scipy", "xarray"} | SHARED,
-    "simulations": {"numpy", "scipy", "sklearn", "torch", "joblib", "distributed", "jepalign.linear_models"} | SHARED,
+    "simulations": {
+        "numpy",
+        "scipy",
+        "sklearn",
+        "torch",
+        "joblib",
+        "distributed",
+        "lightning",
+        "jepalign.linear_models",
+    }
+    | SHARED,
     "figures": {"numpy", "matplotlib", "jepalign.linear_models"} | SHARED,
 }
 

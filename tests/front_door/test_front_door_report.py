@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pypdf import PdfReader
 
-from jepalign import report
+from jepalign import deep_section, digits_section, measurements
+from jepalign.article import FEATURED
 from jepalign.figures import FIGURES
 from jepalign.linear_models import DICTIONARY
 from jepalign.theory.catalogue import NAMES, find
@@ -72,17 +73,19 @@ def page(folder: Path) -> Page:
 def test_everything_is_written(folder: Path) -> None:
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "csv", "tex")}
-    assert names == {"index.html", "derivations.pdf", "derivations.tex"} | figures
+    assert names == {"index.html", "report.pdf", "derivations.tex"} | figures
 
 
-def test_the_page_needs_no_script_and_no_network(page: Page) -> None:
+def test_the_page_needs_no_script_and_no_network(page: Page, folder: Path) -> None:
     assert page.open == []
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "iframe", "object", "embed", "link", "base", "form"}
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         if tag == "a":
-            assert (attributes.get("href") or "").startswith(("#", "https://arxiv.org/abs/", "https://doi.org/"))
+            address = attributes.get("href") or ""
+            beside = address.startswith("figures/") and (folder / address).is_file()
+            assert beside or address.startswith(("#", "https://arxiv.org/abs/", "https://doi.org/"))
             continue
         for name in ("src", "href", "srcset", "poster", "data"):
             assert (attributes.get(name) or "data:").startswith("data:")
@@ -111,9 +114,9 @@ def test_every_result_and_every_figure_is_on_the_page(page: Page) -> None:
 
 def test_a_run_that_was_lost_at_once_is_in_the_table() -> None:
     lost = {"error": None, "verdict": "fails", "criterion": "c", "architecture": "relu (diverged)"}
-    row = report._group_row("x: y", [lost])  # pyright: ignore[reportPrivateUsage]
+    row = deep_section._group_row("x: y", [lost])  # pyright: ignore[reportPrivateUsage]
     assert row[-2:] == ("0/1", "diverged")
-    some = report._group_row("x: y", [lost, lost | {"error": 0.5, "verdict": "holds"}])  # pyright: ignore[reportPrivateUsage]
+    some = deep_section._group_row("x: y", [lost, lost | {"error": 0.5, "verdict": "holds"}])  # pyright: ignore[reportPrivateUsage]
     assert some[-2:] == ("1/2", "0.5")
 
 
@@ -123,14 +126,40 @@ def test_pictures_say_what_they_show(page: Page) -> None:
     assert all(len(attributes.get("alt") or "") > 60 for attributes in pictures)
 
 
+def test_it_reads_as_an_article(page: Page) -> None:
+    sections = (
+        "question answer proved said collapse learning hybrids masks guarantees digits deep solvers limits verified"
+    )
+    at = [page.ids.index(name) for name in sections.split()]
+    assert at == sorted(at)
+    assert set(FEATURED) <= set(FIGURES)
+    for figure, results in FEATURED.items():
+        # A figure stands between its results and the next heading or figure.
+        place = page.ids.index(f"fig-{figure}")
+        before = page.ids[:place][::-1]
+        near = before[: next(i for i, name in enumerate(before) if name.startswith("fig-") or name in sections.split())]
+        for result in results:
+            assert f"thm-{result}" in near
+            assert f"proof-{result}" in page.ids
+    assert {f"fig-{name}" for name in FIGURES} <= set(page.ids[: page.ids.index("verified")])
+
+
+def test_measured_figures_name_their_files(folder: Path, page: Page) -> None:
+    text = " ".join(" ".join(page.words).split())
+    for name in ("power", "escape"):
+        made = measurements.load(name).provenance
+        assert f"{name}.npz , made by {made['command']} , seed {made['seed']}" in text
+        assert str(made["commit"])[:10] in text
+
+
 def test_formulas_are_mathml(page: Page) -> None:
     assert sum(tag == "math" for tag, _ in page.tags) > 300
     text = " ".join(page.words)
     assert not re.search(r"\\(frac|operatorname|top|Phi|alpha)\b", text)
 
 
-def test_the_pdf_carries_the_derivations_with_embedded_fonts(folder: Path) -> None:
-    reader = PdfReader(folder / "derivations.pdf")
+def test_the_pdf_carries_everything_with_embedded_fonts(folder: Path) -> None:
+    reader = PdfReader(folder / "report.pdf")
     text = " ".join(p.extract_text() for p in reader.pages)
     count = len(NAMES) + sum(find(name).kind == "belief" for name in NAMES)  # a belief is followed by its repair
     assert all(re.search(rf"(Theorem|Belief|Repair) {i}\b", text) for i in range(1, count + 1))
@@ -161,7 +190,7 @@ def test_two_runs_write_the_same_bytes(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("correlation", [1e-6, 0.3, 0.999])
 def test_variance_at_rest_solves_its_equation(name: str, correlation: float) -> None:
     entry = DICTIONARY[name]
-    s = report.variance_at_rest(entry, correlation)
+    s = digits_section.variance_at_rest(entry, correlation)
     if name == "no-predictor":
         assert s == 0
         return
@@ -170,7 +199,7 @@ def test_variance_at_rest_solves_its_equation(name: str, correlation: float) -> 
 
 
 def test_digits_come_to_rest_where_the_dictionary_says() -> None:
-    found = report.digits_findings()
+    found = digits_section.digits_findings()
     assert found.samples == 1797
     assert np.all(np.diff(found.correlations) <= 0)
     # The flow is integrated to a relative 1e-10 per step; a minimum forgets earlier errors, so that a hundred of them bound it.

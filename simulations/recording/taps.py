@@ -1,0 +1,211 @@
+"""Hooks that see what a module is given and gives in the steps that are observed, and never touch it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from jepalign.errors import InputError
+
+# Terms hW rounded to bfloat16, at random, move their sum by 2⁻⁸ of the root of the sum of their squares. Anything that
+# is not rounding moves it by more than this.
+ROUNDING = 2.0**-5
+
+
+@dataclass
+class Switch:
+    """Whether calls are being taken. Hooks stay registered: a compiled module does not notice later ones."""
+
+    on: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an encoder.
+
+    Attributes
+    ----------
+    embedding : Tensor of shape (n, ..., k)
+        What it gave.
+    features : Tensor of shape (n, ..., h) or None
+        Inputs of its last layer, if that was seen.
+    parameters : tuple of Tensor
+        Weight and, if there is one, bias of that layer in this call; empty once it is known whether it gives the embedding.
+    """
+
+    embedding: Tensor
+    features: Tensor | None
+    parameters: tuple[Tensor, ...] = ()
+
+
+def silent(*_arguments: object) -> None:
+    """Do nothing: the hook of a copy."""
+
+
+def _silence() -> Callable[..., None]:
+    return silent
+
+
+class Hook:
+    """A hook that stays behind: where its module is copied or pickled, the copy has a ``silent`` one.
+
+    An averaged target is often a deep copy of the encoder, and must not be taken for it.
+    """
+
+    def __init__(self, action: Callable[..., None]) -> None:
+        self.action = action
+
+    def __call__(self, *arguments: Any) -> None:
+        """Act; what a module is given and gives stays as it is."""
+        self.action(*arguments)
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _silence, ()
+
+
+def embeddings(output: Any, read: Callable[[Any], object] | None) -> Tensor:
+    """Return the embeddings in what a module gives: itself if it is a tensor, else what ``read`` picks out of it."""
+    found = output if isinstance(output, Tensor) or read is None else read(output)
+    if not isinstance(found, Tensor):
+        raise InputError("read", type(found).__name__, "must pick a tensor out of what the module gives")
+    if found.ndim < 2 or not found.is_floating_point():
+        raise InputError("read", f"{found.dtype} of shape {tuple(found.shape)}", "must pick embeddings (n, ..., k)")
+    return found
+
+
+def kept(value: Tensor) -> Tensor:
+    """Return a copy outside the graph: what follows may overwrite a tensor in place."""
+    return value.detach().clone()
+
+
+def parameters_of(layer: nn.Linear) -> tuple[Tensor, ...]:
+    """Return the weight of a layer and, if there is one, its bias, as they are now."""
+    bias: Tensor | None = getattr(layer, "bias", None)
+    return (kept(layer.weight),) if bias is None else (kept(layer.weight), kept(bias))
+
+
+class EncoderTap:
+    """Take the embeddings of an encoder, and the inputs of its last layer.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The encoder.
+    last : nn.Linear or None
+        Its last layer; None: embeddings only.
+    read : callable or None
+        Picks the embeddings out of what the module gives, where that is no tensor.
+    switch : Switch
+        Calls are taken while it is on.
+    """
+
+    def __init__(
+        self, module: nn.Module, last: nn.Linear | None, read: Callable[[Any], object] | None, switch: Switch
+    ) -> None:
+        self.calls: list[Call] = []
+        # Until it is judged whether the last layer gives the embedding, its weight is kept as well; then, if so, its inputs.
+        self.judging, self.trusted = True, True
+        self._read, self._switch = read, switch
+        self._inside = False
+        self._features: Tensor | None = None
+        self._parameters: tuple[Tensor, ...] = ()
+        self._handles = [
+            module.register_forward_pre_hook(Hook(self._enter)),
+            module.register_forward_hook(Hook(self._leave)),
+        ]
+        if last is not None:
+            self._handles.append(last.register_forward_pre_hook(Hook(self._collect)))
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self, *_arguments: object) -> None:
+        self._inside, self._features, self._parameters = True, None, ()
+
+    def _collect(self, module: nn.Linear, arguments: tuple[Any, ...]) -> None:
+        # Checkpointing calls layers again in the backward pass, outside of the encoder's own call.
+        if self._switch.on and self._inside and self.trusted and arguments:
+            self._features = kept(arguments[0])
+            if self.judging:
+                # By the time that it is judged, the optimiser has moved them.
+                self._parameters = parameters_of(module)
+
+    def _leave(self, _module: nn.Module, _arguments: object, output: object) -> None:
+        self._inside = False
+        if self._switch.on:
+            self.calls.append(Call(kept(embeddings(output, self._read)), self._features, self._parameters))
+            self._features, self._parameters = None, ()
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One call of a predictor: its predictions (n, ..., k) and, if it is linear but for a bias, Jz, else None."""
+
+    prediction: Tensor
+    image: Tensor | None = None
+
+
+@torch.no_grad()
+def guessed(predictor: nn.Module, prediction: Tensor) -> Guess:
+    """Return a call of ``predictor`` with its present bias."""
+    layer = unwrapped(predictor)
+    if not isinstance(layer, nn.Linear):
+        return Guess(prediction)
+    bias: Tensor | None = getattr(layer, "bias", None)
+    return Guess(prediction, prediction if bias is None else prediction - bias)
+
+
+class PredictorTap:
+    """Take the predictions of a predictor; arguments as for ``EncoderTap``."""
+
+    def __init__(self, module: nn.Module, read: Callable[[Any], object] | None, switch: Switch) -> None:
+        self.calls: list[Guess] = []
+        self._module, self._read, self._switch = module, read, switch
+        self._handle = module.register_forward_hook(Hook(self._leave))
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._handle.remove()
+
+    def _leave(self, _module: nn.Module, _arguments: object, output: object) -> None:
+        if self._switch.on:
+            self.calls.append(guessed(self._module, kept(embeddings(output, self._read))))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module within the wrappers of compilation and of distributed training."""
+    module = getattr(module, "_orig_mod", module)
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def last_linear(module: nn.Module) -> nn.Linear | None:
+    """Return the last linear layer that a module registers; None if it has none."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return layers[-1] if layers else None
+
+
+@torch.no_grad()
+def explained(call: Call) -> bool:
+    """Return whether the embeddings of a call are what the last layer makes of the features, to rounding.
+
+    The last linear layer that a module registers need not be the last thing it does: a normalisation, a pooling or a
+    residual connection may follow.
+    """
+    z, h = call.embedding, call.features
+    if h is None or h.shape[:-1] != z.shape[:-1] or not call.parameters:
+        return False
+    # Some rows tell it.
+    z, h = z.reshape(-1, z.shape[-1])[:64].double(), h.reshape(-1, h.shape[-1])[:64].double()
+    weight, *bias = (parameter.double() for parameter in call.parameters)
+    if weight.shape != (z.shape[1], h.shape[1]):
+        return False
+    spread = h.square() @ weight.square().T
+    found = h @ weight.T
+    for shift in bias:
+        spread, found = spread + shift.square(), found + shift
+    return bool((found - z).norm() <= ROUNDING * spread.sum().sqrt())

@@ -1,0 +1,144 @@
+"""A diagnosis as one page to read offline, with its figures beside it."""
+
+import math
+import re
+from pathlib import Path
+
+from jepalign import document as doc
+from jepalign.diagnosis import pictures
+from jepalign.diagnosis.diagnosis import Diagnosis
+from jepalign.diagnosis.modes import State
+from jepalign.diagnosis.text import HEADER, cells, change, facts, shown
+from jepalign.pages import write_html
+
+
+def write_page(found: Diagnosis, folder: Path) -> list[Path]:
+    """Write diagnosis.html, and its figures as PDF and PNG, to a folder that exists; return the paths."""
+    drawn = {"dimensions": pictures.dimensions(found), "predictor": pictures.predictor(found)}
+    if any(0 < each.weight < math.inf for each in found.remedies.terms):
+        drawn["keeping"] = pictures.keeping(found)
+    files = {name: pictures.save(page, folder, name) for name, page in drawn.items()}
+    document = doc.Document(
+        title=f"Diagnosis of {_literal(found.source)}",
+        authors=(),
+        abstract=_literal(found.verdict),
+        blocks=tuple(_blocks(found, files)),
+        references=(),
+    )
+    page = write_html(document, folder / "diagnosis.html")
+    return [page, *(path for pair in files.values() for path in pair)]
+
+
+def _blocks(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.Block]:
+    step = "" if found.step is None else f" Step {found.step}."
+    blocks: list[doc.Block] = [
+        doc.Paragraph(_literal(f"Trust: {found.trust}.{step}")),
+        doc.Heading(1, "What is known", "known"),
+        doc.Paragraph(_literal(found.table.basis.sentence)),
+        doc.ItemList(tuple(map(_literal, facts(found)))),
+        doc.Heading(1, "Dimension by dimension", "dimensions"),
+        doc.Picture(
+            *files["dimensions"],
+            caption="The variance of every dimension of the embedding and, where the weight decay is known, its margin: a dimension whose"
+            " margin is below 1 decays from everywhere. Lines are 95 % intervals from the sampling of rows.",
+            alt="Variances and margins of the dimensions in descending order, marked by what becomes of them.",
+            label="figure-dimensions",
+        ),
+        _table(
+            HEADER, cells(found.table, shown(found.table)), "Dimensions, ± half of a 95 % interval.", "table-dimensions"
+        ),
+        doc.ItemList(
+            tuple(_literal(f"{each.value}: {each.sentence}") for each in State if found.table.counted(each).size)
+        ),
+        doc.Heading(1, "The predictor", "predictor"),
+        doc.Picture(
+            *files["predictor"],
+            caption="The predictor along the axes of the embedding, the correlations of the views there, and the entries of the dictionary"
+            " that are nearest, at their best temperature: a predictor that is a function of the embedding covariance implements a"
+            " uniformity (`jepalign explain dictionary`).",
+            alt="The predictor's diagonal against the embedding's variances, with two curves of the dictionary.",
+            label="figure-predictor",
+        ),
+        _table(
+            ("entry", "distance", "temperature"),
+            [(each.label, f"{each.distance:.0%}", f"{each.scale:.3g}") for each in found.reading.likenesses],
+            "Root mean square of what the entry leaves of the predictor.",
+            "table-predictor",
+        ),
+        doc.Heading(1, "What would keep them", "remedies"),
+        *_remedies(found, files),
+        doc.Heading(1, "How far this is from the theorems", "assumptions"),
+        _table(
+            ("assumption", "distance", "", "what it is, and what needs it"),
+            [
+                (each.name, f"{each.distance:.2g}", "holds" if each.holds else "off", each.words)
+                for each in found.assumptions
+            ],
+            "Distances from what the theorems assume, 0 where they hold.",
+            "table-assumptions",
+        ),
+        doc.ItemList(tuple(map(_literal, found.rates.remarks))),
+    ]
+    if found.past:
+        rows = [
+            (
+                each.name,
+                "–" if each.step is None else str(each.step),
+                f"{each.effective_rank:.2f}",
+                f"{each.alignment:.4g}",
+                "–" if each.uniformity is None else f"{each.uniformity:.4g}",
+                f"{each.power:.4g}",
+            )
+            for each in found.past
+        ]
+        header = ("record", "step", "effective rank", "alignment", "uniformity", "implicit power")
+        blocks += [
+            doc.Heading(1, "The run so far", "run"),
+            _table(header, rows, "The records in order of step.", "table-run"),
+        ]
+    return blocks
+
+
+def _remedies(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.Block]:
+    remedies = found.remedies
+    if not remedies.terms:
+        return [doc.Paragraph(_literal(f"Nothing to be done: {remedies.why_none}."))]
+    rows = [
+        (
+            each.name,
+            f"{each.repel.max():.3g}",
+            f"{each.rescue.max():.3g}",
+            f"{each.as_trained:.3g}",
+            change(each.cost),
+            each.formula,
+        )
+        for each in remedies.terms
+    ]
+    header = ("term", "repel", "rescue", "hold: use this γ", "survivors' s", "what is added to the loss")
+    count = len(remedies.endangered)
+    caption = (
+        f"Weights that keep {count} endangered dimension{'s' if count > 1 else ''}: beyond repel collapse is unstable,"
+        " beyond rescue no small state is left, at hold each rests above s = η/α."
+        " The first two are in units of ½E‖ẑ−z̄‖², the third in those of the loss as trained."
+    )
+    blocks: list[doc.Block] = [_table(header, rows, caption, "table-remedies")]
+    if "keeping" in files:
+        blocks.append(
+            doc.Picture(
+                *files["keeping"],
+                caption="The weight of each term that holds so many of the endangered dimensions, the cheapest first.",
+                alt="Weights of explicit terms, rising with the number of dimensions that they keep.",
+                label="figure-keeping",
+            )
+        )
+    return blocks
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], caption: str, label: str) -> doc.Table:
+    cleaned = tuple(tuple(map(_literal, row)) for row in rows)
+    return doc.Table(tuple(map(_literal, header)), cleaned, _literal(caption), label)
+
+
+def _literal(text: str) -> str:
+    """Return a text that the markup leaves as it is; file names may hold any of its signs."""
+    return re.sub(r"[$`*]|\[(?=[@#])", "", text).replace("η_c", r"$\eta_c$").replace("Φ_jj", r"$\Phi_{jj}$")

@@ -1,0 +1,60 @@
+"""The verdict in one sentence: how many dimensions survive, why the others do not, and the least that would save them."""
+
+import math
+
+from jepalign.diagnosis.modes import ModeTable, State
+from jepalign.diagnosis.outlook import Outlook
+from jepalign.diagnosis.remedies import Remedies, Remedy
+from jepalign.diagnosis.settings import FlowRates
+
+
+def verdict(table: ModeTable, outlook: Outlook, remedies: Remedies, rates: FlowRates) -> str:
+    """Return one sentence."""
+    width = len(table.axes)
+    head = f"{outlook.rank} of {width} dimensions"
+    if rates.decay is None:
+        return f"{head} are alive now; whether they stay cannot be told without the weight decay (--weight-decay)."
+    reasons = _reasons(table, rates)
+    if outlook.rank != outlook.static:
+        # The flow has the last word, and single dimensions do not explain it: they compete, and turn.
+        head += f" survive by the measured flow (thresholds of single dimensions say {outlook.static})"
+        reasons = []
+    else:
+        head += " survives" if outlook.rank == 1 else " survive"
+    text = head + ("" if rates.decay else ", as nothing decays") + (": " + ", ".join(reasons) if reasons else "")
+    if (best := gentlest(remedies)) is not None:
+        count = len(remedies.endangered)
+        whom = "the one" if count == 1 else f"the {count}"
+        text += f"; {best.name} uniformity of weight {best.as_trained:.2g} would keep {whom} worth keeping"
+    return text + "."
+
+
+def gentlest(remedies: Remedies) -> Remedy | None:
+    """Return the remedy that moves the surviving dimensions least; without any, the first that is finite; None if there is none."""
+    finite = [each for each in remedies.terms if math.isfinite(each.weight)]
+    moved = {each.name: max(map(abs, each.cost)) for each in finite if math.isfinite(each.cost[0])}
+    return min(finite, key=lambda each: moved.get(each.name, math.inf), default=None)
+
+
+def _reasons(table: ModeTable, rates: FlowRates) -> list[str]:
+    found: list[str] = []
+    lost, below, gone, unsettled = (
+        len(table.counted(state)) for state in (State.LOST, State.BELOW, State.GONE, State.UNSETTLED)
+    )
+    if lost and not math.isfinite(rates.rest_rate):
+        found.append(
+            f"{lost} {'decays' if lost == 1 else 'decay'} because the encoder has a weight decay and the predictor none"
+        )
+    elif lost:
+        found.append(f"{lost} {_is(lost)} beyond the threshold (η = {rates.decay:.3g} > η_c)")
+    if below:
+        found.append(f"{below} {_is(below)} inside the basin of collapse")
+    if unsettled:
+        found.append(f"{unsettled} {_is(unsettled)} smaller than any rest (s < η/α), growing or falling")
+    if gone:
+        found.append(f"{gone} {_is(gone)} gone already")
+    return found
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
