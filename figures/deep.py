@@ -19,7 +19,18 @@ from jepalign.figures.style import Evidence, Page
 from jepalign.measurements import Measurement, load
 
 ORDER = (
-    *("dictionary", "practice", "conservation", "power", "wiener", "ablation", "trajectories", "escape", "phase"),
+    *(
+        "dictionary",
+        "practice",
+        "conservation",
+        "power",
+        "wiener",
+        "ablation",
+        "trajectories",
+        "escape",
+        "phase",
+        "forecast",
+    ),
     *("hybrid", "masks", "world-model", "subspace", "gaussianity", "i-jepa"),
 )
 """Experiments in the order of the story; any further ones follow."""
