@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from jepalign.linear_models.forecast import forecast as told_of
 from jepalign.linear_models.forecast import layer_rate
-from jepalign.measurements import Measurement
+from jepalign.measurements import Measurement, load
 from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import MLP, digit_encoder, linear_predictor
 from jepalign.simulations.ensembles import Members, Snapshot, train_ensemble
@@ -163,6 +164,20 @@ def test_coverage_counts_eigenvalues_and_ranks() -> None:
     # Of four eigenvalues one lies outside, 2 above 1; the dead one counts as at −3. Ranks are 1 and 1, told 1 to 2 and 0 to 1.
     assert [entry["observed"] for entry in rows[:2]] == [0.75, 1.0]
     assert [entry["verdict"] for entry in rows[:2]] == ["fails", "holds"]
+
+
+def test_what_is_said_of_the_committed_run_is_in_it() -> None:
+    rows = {row["experiment"].partition(": ")[2]: row for row in load("forecast").rows}
+    fractions = ("2%", "5%", "10%")
+    moving = [rows[f"surviving rank, flow on features that move at {fraction}"] for fraction in fractions]
+    page = (Path(__file__).parents[2] / "docs" / "deep_encoders.md").read_text(encoding="utf-8").replace("\n ", "")
+    for side in ("observed", "predicted"):  # of the flow, and of the best without a theory
+        first, second, third = (f"{row[side]:.1f}" for row in moving)
+        assert f"{first}, {second} and {third}" in page
+    for method in ("flow on features that move", "threshold and flow, fitted"):
+        for fraction in fractions:
+            assert rows[f"survival, {method} at {fraction}"]["verdict"] == "holds"
+            assert rows[f"surviving rank, {method} at {fraction}"]["verdict"] == "holds"
 
 
 def test_quick_run() -> None:
