@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from jepalign.diagnosis import Diagnosis, as_json, diagnose
 from jepalign.diagnosis.evidence import Basis
@@ -20,6 +21,7 @@ from jepalign.diagnosis.moments import from_pairs
 from jepalign.diagnosis.remedies import TERMS
 from jepalign.diagnosis.settings import Settings, flow_rates
 from jepalign.diagnosis.spread import interval, spread
+from jepalign.diagnosis.text import terminal
 from jepalign.errors import InputError
 from jepalign.linear_models import Hybrid, LinearJEPA, ViewPair, power_gap
 from jepalign.linear_models.collapse import equilibria, rescue_weight
@@ -526,6 +528,44 @@ def test_unknown_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match="JSON"):
         diagnose(path)
+
+
+@pytest.mark.parametrize("shape", ["full", "rank one", "dead", "tiny"])
+@pytest.mark.parametrize("predictor", ["none", "zero", "negative", "nilpotent"])
+def test_degenerate_records_are_diagnosed_without_a_warning(shape: str, predictor: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    h = rng.normal(size=(40, 6))
+    h_plus = h + rng.normal(size=h.shape)
+    drawn = rng.normal(size=(4, 6))
+    W = {
+        "full": drawn,
+        "rank one": np.outer(drawn[:, 0], drawn[0]),
+        "dead": np.diag([1.0, 1.0, 0.0, 0.0]) @ drawn,
+        "tiny": np.diag([1.0, 1e-4, 1e-8, 1e-12]) @ drawn,
+    }[shape]
+    arrays: dict[str, Any] = {"context": h @ W.T, "target": h_plus @ W.T}
+    if predictor != "none":
+        arrays["predictor"] = {"zero": np.zeros((4, 4)), "negative": -np.eye(4), "nilpotent": np.eye(4, k=1)}[predictor]
+    # A feature that is constant, and one that is absent from one view.
+    h[:, 0], h_plus[:, 0], h[:, 1] = 1.0, 1.0, 0.0
+    features = {"encoder": W, "context_features": h, "target_features": h_plus}
+    flags: list[dict[str, Any]] = [
+        {},
+        {"weight_decay": 0.0},
+        {"weight_decay": 0.1, "predictor_weight_decay": 0.0},
+        {"weight_decay": 5.0, "bias": True},
+        {"weight_decay": 1e-9},
+        {"weight_decay": 0.05, "optimizer": "adam", "decoupled": True},
+    ]
+    for name, more in (("plain", {}), ("more", features)):
+        path = save(tmp_path, f"{name}.npz", **arrays, **more)
+        for given_flags in flags:
+            found = diagnose(path, given_flags)
+            json.dumps(as_json(found), allow_nan=False)
+            Console(quiet=True).print(terminal(found))
+            assert 0 <= found.outlook.low <= found.outlook.rank <= found.outlook.high <= 4
+            if given_flags.get("predictor_weight_decay") == 0.0:
+                assert found.outlook.static == 0
 
 
 # -- somebody's training run ------------------------------------------------------------------------------------------------
