@@ -22,11 +22,12 @@ from jepalign.diagnosis.text import terminal
 from jepalign.errors import InputError
 
 SECONDS = 60  # for a file of two kilobytes, on a machine that does other things too
-FORMATS = ("npz", "deflated", "npy", "safetensors", "pt")
+# Which record a file belongs to, if it is none itself.
+RECORDS = {"settings.json": "settings.safetensors"}
 
 
 def originals(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of one small record in each format; of the folder of .npy files, those of the context."""
+    """Return the bytes of small records: rows in each format (of the .npy files, the context), moments, and settings."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(24, 3)).astype(np.float32)
     arrays: dict[str, Any] = {"context": z, "target": z + rng.normal(size=z.shape).astype(np.float32)}
@@ -42,7 +43,17 @@ def originals(folder: Path) -> dict[str, bytes]:
         np.save(folder / f"{name}.npy", value)
     found = {name: (folder / name).read_bytes() for name in ("npz.npz", "deflated.npz", "pt.pt")}
     found["context.npy"] = (folder / "context.npy").read_bytes()
-    found["safe.safetensors"] = save(arrays)
+    found["rows.safetensors"] = save(arrays)
+    means: dict[str, Any] = {"count": np.array(24), "predictor": arrays["predictor"]}
+    for name, first, second in (
+        ("context", z, z),
+        ("target", *2 * (arrays["target"],)),
+        ("cross", arrays["target"], z),
+    ):
+        means |= {f"{name}_mean": first.mean(axis=0), f"{name}_moment": first.T @ second / 24}
+    found["moments.safetensors"] = save(means)
+    (folder / RECORDS["settings.json"]).write_bytes(found["rows.safetensors"])
+    found["settings.json"] = json.dumps({"steps": 100, "weight_decay": 0.1, "loss": "mean", "note": [None]}).encode()
     return found
 
 
@@ -89,7 +100,7 @@ def main(count: int, seed: int) -> None:
             (folder / name).write_bytes(damaged(files[name], rng))
             faulthandler.dump_traceback_later(SECONDS, exit=True)
             try:
-                found = diagnose(folder / name, {"weight_decay": 0.05, "learning_rate": 0.1})
+                found = diagnose(folder / RECORDS.get(name, name), {"weight_decay": 0.05, "learning_rate": 0.1})
                 json.dumps(as_json(found), allow_nan=False)
                 console.print(terminal(found))
             except InputError as problem:

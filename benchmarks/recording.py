@@ -95,12 +95,14 @@ def main() -> None:
     # A difference of steps is uncertain by more than what the sums take.
     observing = max(seen - step, min(sums))
     mean = step + (observing + write / options.window) / options.every
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cpu = f"CPU, {threads} thread{'s' * (threads > 1)}"
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     title = (
         f"{options.layers} layers, {options.width} wide, {options.batch} × {options.tokens} tokens, {where}: "
         f"every {options.every} steps, a record of {options.window}"
     )
-    table = Table("", "seconds", "of a plain step", box=None, title=title)
+    table = Table("", "seconds", "of a plain step", box=None)
     rows = {
         "plain step": step,
         "observed step": seen,
@@ -110,7 +112,9 @@ def main() -> None:
     }
     for name, value in rows.items():
         table.add_row(name, f"{value:.3f}", f"{value / step:.4f}")
-    Console().print(table)
+    console = Console()
+    console.print(title)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
         "decay-a-start-bears",
         "holding-weight",
     ),
+    "collapse.lejepa": ("lejepa-threshold",),
     "collapse.blindness": (
         "sign-blindness",
         "phase-blindness",

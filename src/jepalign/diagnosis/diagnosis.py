@@ -155,7 +155,7 @@ def diagnose(
     table = mode_table(evidence, rates, bias=settings.bias, seed=seed)
     reading = read_predictor(evidence, bias=settings.bias)
     told = outlook(evidence, table, settings, rates, last.step)
-    saving = remedies(table, rates)
+    saving = remedies(evidence, table, rates)
     assumed = assumptions(evidence, before, settings, rates, reading)
     return Diagnosis(
         path.resolve().name,
@@ -208,6 +208,7 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             "repel": each.repel,
             "rescue": each.rescue,
             "hold": each.hold,
+            "repel_now": each.repel_now,
             "weight": each.weight,
             "weight_as_trained": each.as_trained,
             "cost": each.cost,

@@ -1,5 +1,6 @@
 """How many dimensions are left at the end: by the flow of the measured last layer where it is known, by thresholds otherwise."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,8 @@ def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: Flo
 
 def _drawn(table: ModeTable, rates: FlowRates) -> np.ndarray:
     """Return the static rank of each replicate: dimensions on the other side of their threshold change theirs."""
+    if not math.isfinite(rates.rest_rate):
+        return np.zeros(len(table.drawn.margin))
     candidates = table.counted(*HELD, State.LOST, State.BELOW, State.UNSETTLED)
     if table.basis is Basis.REST:
         if not rates.decay:

@@ -4,16 +4,23 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
+
 from jepalign import document as doc
 from jepalign.diagnosis import pictures
 from jepalign.diagnosis.diagnosis import Diagnosis
 from jepalign.diagnosis.modes import State
-from jepalign.diagnosis.text import HEADER, cells, change, facts, shown
+from jepalign.diagnosis.text import HEADER, REMEDY_HEADER, cells, explained, facts, remedy_rows, shown
 from jepalign.pages import write_html
+from jepalign.storage import written_whole
 
 
 def write_page(found: Diagnosis, folder: Path) -> list[Path]:
-    """Write diagnosis.html, and its figures as PDF and PNG, to a folder that exists; return the paths."""
+    """Write diagnosis.html, its figures as PDF and PNG, and dimensions.npz to a folder that exists; return the paths.
+
+    dimensions.npz has the numbers of every dimension and its axis in the embedding, a column of ``axes``, (k, m): project on these to see
+    what a dimension holds.
+    """
     drawn = {"dimensions": pictures.dimensions(found), "predictor": pictures.predictor(found)}
     if any(0 < each.weight < math.inf for each in found.remedies.terms):
         drawn["keeping"] = pictures.keeping(found)
@@ -26,7 +33,15 @@ def write_page(found: Diagnosis, folder: Path) -> list[Path]:
         references=(),
     )
     page = write_html(document, folder / "diagnosis.html")
-    return [page, *(path for pair in files.values() for path in pair)]
+    return [page, *(path for pair in files.values() for path in pair), _arrays(found, folder / "dimensions.npz")]
+
+
+def _arrays(found: Diagnosis, path: Path) -> Path:
+    table = found.table
+    numbers = {"axes": table.axes, "predictor": table.predictor, "weight": table.weight, **table.values.items()}
+    with written_whole(path) as temporary:
+        np.savez(temporary, allow_pickle=False, state=np.array([each.value for each in table.states]), **numbers)
+    return path
 
 
 def _blocks(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.Block]:
@@ -103,25 +118,7 @@ def _remedies(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc
     remedies = found.remedies
     if not remedies.terms:
         return [doc.Paragraph(_literal(f"Nothing to be done: {remedies.why_none}."))]
-    rows = [
-        (
-            each.name,
-            f"{each.repel.max():.3g}",
-            f"{each.rescue.max():.3g}",
-            f"{each.as_trained:.3g}",
-            change(each.cost),
-            each.formula,
-        )
-        for each in remedies.terms
-    ]
-    header = ("term", "repel", "rescue", "hold: use this γ", "survivors' s", "what is added to the loss")
-    count = len(remedies.endangered)
-    caption = (
-        f"Weights that keep {count} endangered dimension{'s' if count > 1 else ''}: beyond repel collapse is unstable,"
-        " beyond rescue no small state is left, at hold each rests above s = η/α."
-        " The first two are in units of ½E‖ẑ−z̄‖², the third in those of the loss as trained."
-    )
-    blocks: list[doc.Block] = [_table(header, rows, caption, "table-remedies")]
+    blocks: list[doc.Block] = [_table(REMEDY_HEADER, remedy_rows(found), explained(found), "table-remedies")]
     if "keeping" in files:
         blocks.append(
             doc.Picture(

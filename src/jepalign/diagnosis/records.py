@@ -17,7 +17,9 @@ FEATURE_MEANS = tuple(f"features_{name}" for name in MEANS[1:])
 EXTRA_MEANS = ("prediction_moment", "prediction_context_moment", "uniformity", "context_fourth")
 NAMES = frozenset((*EMBEDDINGS, *FEATURES, *WEIGHTS, *MEANS, *FEATURE_MEANS, *EXTRA_MEANS, "step"))
 
-WIDEST = 16384  # dimensions of an embedding or a feature; their moments would not fit into memory beyond
+WIDEST = (
+    8192  # dimensions of an embedding or a feature: their moments, a few times (2k)² numbers, take ten gigabytes then
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from jepalign.diagnosis.evidence import Basis
+from jepalign.diagnosis.evidence import Basis, Evidence
 from jepalign.diagnosis.modes import ALIVE, ModeTable, State
 from jepalign.diagnosis.settings import FlowRates
 from jepalign.diagnosis.stored import Array
 from jepalign.linear_models.collapse import hybrid_equilibria, rescue_weight
-from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge
+from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge, VICReg
 
 TERMS: Mapping[str, tuple[str, Uniformity]] = MappingProxyType(
     {
@@ -22,6 +22,8 @@ TERMS: Mapping[str, tuple[str, Uniformity]] = MappingProxyType(
         "sigreg": ("γ·Epps–Pulley statistic, θ = ½", SIGReg()),
     }
 )
+DIRECTIONS = 1024  # random ones, for what SIGReg sees of an embedding
+TINY = 1e-29  # λ, σ and γ below this, or above its inverse, are beyond the range of the closed forms
 COSTED = 24  # surviving dimensions whose new rest is computed: evenly spaced, the extremes among them
 
 
@@ -36,6 +38,10 @@ class Remedy:
     repel, rescue, hold : ndarray of shape (m,)
         Weights γ for each endangered dimension: beyond the first collapse is unstable, beyond the second no small state is left, beyond
         the third the dimension rests above s = η/α, as every survivor of a JEPA alone does. ∞ where the term cannot.
+    repel_now : float
+        The largest γ beyond which an endangered dimension grows from nothing in the embedding as it lies now, for the term as published:
+        VICReg's hinge sees the variances of coordinates and SIGReg those of random directions, and a lost dimension that is oblique
+        to them hides behind the others. The other weights are for dimensions along what the term sees. ∞ where it does not repel.
     weight : float
         The recommended γ in the theory's units: the largest of the third.
     as_trained : float
@@ -49,9 +55,15 @@ class Remedy:
     repel: Array
     rescue: Array
     hold: Array
+    repel_now: float
     weight: float
     as_trained: float
     cost: tuple[float, float]
+
+    @property
+    def sees(self) -> bool:
+        """Whether the recommended weight repels every endangered dimension in the embedding as it lies now."""
+        return self.repel_now <= self.weight * (1 + 1e-9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +88,13 @@ class Remedies:
     why_none: str
 
 
-def remedies(table: ModeTable, rates: FlowRates) -> Remedies:
+def remedies(evidence: Evidence, table: ModeTable, rates: FlowRates) -> Remedies:
     """Return remedies for the dimensions of a record.
 
     Parameters
     ----------
+    evidence : Evidence
+        The record.
     table : ModeTable
         Its dimensions.
     rates : FlowRates
@@ -107,7 +121,7 @@ def remedies(table: ModeTable, rates: FlowRates) -> Remedies:
     endangered = np.array(places, dtype=np.intp)
     if not places:
         return Remedies(nobody, (), None, "no dimension that is correlated beyond chance is about to be lost")
-    cross, variance = np.clip(np.abs(told.cross), 1e-29, 1e29), np.clip(told.variance, 1e-29, 1e29)
+    cross, variance = np.clip(np.abs(told.cross), TINY, 1 / TINY), np.clip(told.variance, TINY, 1 / TINY)
     survivors = table.counted(*ALIVE)
     shown = (
         survivors[np.unique(np.linspace(0, len(survivors) - 1, COSTED).astype(int))] if len(survivors) else survivors
@@ -120,7 +134,10 @@ def remedies(table: ModeTable, rates: FlowRates) -> Remedies:
         hold = np.maximum(rescue, _holding(cross[endangered], variance[endangered], rates, term))
         weight = float(hold.max())
         cost = _cost(cross[shown], variance[shown], rates, term, weight)
-        found.append(Remedy(name, formula, repel, rescue, hold, weight, weight * rates.scale, cost))
+        push = _push(term, evidence.embeddings.context, table.axes[:, endangered])
+        needed = np.where(push > 0, rates.decay / variance[endangered] / np.where(push > 0, push, 1.0), np.inf)
+        now = float(np.maximum(needed, repel).max())
+        found.append(Remedy(name, formula, repel, rescue, hold, now, weight, weight * rates.scale, cost))
     least = float((cross[endangered] ** 2 / variance[endangered]).min()) / 4
     return Remedies(endangered, tuple(found), least, "")
 
@@ -136,9 +153,26 @@ def _holding(cross: Array, variance: Array, rates: FlowRates, term: Uniformity) 
     return missing / push if push > 0 else np.where(missing > 0, np.inf, 0.0)
 
 
+def _push(term: Uniformity, moment: Array, axes: Array) -> Array:
+    """Return the coefficient −2u·Gu that a small mode along each axis u, (k, m), feels in an embedding, G = ∂U/∂Φ at Φ = ``moment``.
+
+    The mode's own variance is left out of Φ as far as the term sees it: for terms of eigenvalues it is their coefficient at 0.
+    """
+    if isinstance(term, SIGReg):
+        # The sum over principal directions is k times the average over all directions that is published.
+        width = len(moment)
+        directions = np.random.default_rng(0).normal(size=(DIRECTIONS, width))
+        slope = width * term.sliced(moment, directions)[1]
+    elif isinstance(term, VICReg):
+        slope = term.gradient(moment)
+    else:
+        return np.full(axes.shape[1], float(term.coefficient(0.0)))
+    return -2 * np.einsum("ki,kl,li->i", axes, slope, axes)
+
+
 def _cost(cross: Array, variance: Array, rates: FlowRates, term: Uniformity, weight: float) -> tuple[float, float]:
     """Return the least and the greatest relative change in the variance of modes at their largest rest."""
-    if not len(cross) or not math.isfinite(weight):
+    if not len(cross) or not weight <= 1 / TINY:
         return math.nan, math.nan
 
     def at_rest(strength: float) -> Array:
@@ -148,6 +182,6 @@ def _cost(cross: Array, variance: Array, rates: FlowRates, term: Uniformity, wei
         unstable = np.ma.getmaskarray(rests.weight) | ~rests.stable.filled(False)
         return np.where(unstable, 0.0, rests.weight.filled(0.0)).max(axis=1)
 
-    before, after = at_rest(0.0), at_rest(weight)
+    before, after = at_rest(0.0), at_rest(weight if weight >= TINY else 0.0)
     change = (after[before > 0] / before[before > 0]) ** 2 - 1
     return (float(change.min()), float(change.max())) if len(change) else (math.nan, math.nan)

@@ -138,19 +138,12 @@ def _remedies(found: Diagnosis) -> list[Any]:
     if not remedies.terms:
         return [_line(f"Nothing to be done: {remedies.why_none}.")]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("term", "repel", "rescue", "hold: use this γ", "survivors' s", "what is added to the loss"):
+    for column in REMEDY_HEADER:
         table.add_column(column, overflow="fold")
-    for each in remedies.terms:
-        numbers = [f"{value:.3g}" for value in (each.repel.max(), each.rescue.max(), each.as_trained)]
-        table.add_row(each.name, *numbers, change(each.cost), each.formula)
+    for row in remedy_rows(found):
+        table.add_row(*row)
     lines: list[Any] = [table]
-    count = len(remedies.endangered)
-    lines.append(
-        _line(
-            f"For {count} endangered dimension{'s' if count > 1 else ''}: beyond repel collapse is unstable, beyond rescue no small state"
-            f" is left, at hold each rests above s = η/α. repel and rescue are in units of ½E‖ẑ−z̄‖², hold in those of the loss as trained."
-        )
-    )
+    lines.append(_line(explained(found)))
     if remedies.weight_decay is not None:
         scale = (found.settings.weight_decay or 0.0) / found.rates.decay if found.rates.decay else 1.0
         lines.append(
@@ -159,6 +152,30 @@ def _remedies(found: Diagnosis) -> list[Any]:
             )
         )
     return lines
+
+
+REMEDY_HEADER = ("term", "repel", "rescue", "hold", "repel now", "survivors' s", "what is added to the loss")
+
+
+def remedy_rows(found: Diagnosis) -> list[tuple[str, ...]]:
+    """Return rows of the remedies' table, weights in units of the loss as trained."""
+    rows: list[tuple[str, ...]] = []
+    for each in found.remedies.terms:
+        weights = (each.repel.max(), each.rescue.max(), each.weight, each.repel_now)
+        numbers = [f"{value * found.rates.scale:.3g}" if math.isfinite(value) else "never" for value in weights]
+        rows.append((each.name, *numbers, change(each.cost), each.formula))
+    return rows
+
+
+def explained(found: Diagnosis) -> str:
+    """Return what the columns of the remedies' table are."""
+    count = len(found.remedies.endangered)
+    return (
+        f"Weights γ for {count} endangered dimension{'s' if count > 1 else ''}, in units of the loss as trained: beyond repel collapse is"
+        " unstable, beyond rescue no small state is left, at hold each rests above s = η/α. These are for dimensions along what a term"
+        " sees; vicreg sees coordinates, and sigreg as published random directions, in which a lost dimension hides behind the others:"
+        " repel now is what it takes in the embedding as it lies."
+    )
 
 
 def change(cost: tuple[float, float]) -> str:

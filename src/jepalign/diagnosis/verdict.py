@@ -30,8 +30,11 @@ def verdict(table: ModeTable, outlook: Outlook, remedies: Remedies, rates: FlowR
 
 
 def gentlest(remedies: Remedies) -> Remedy | None:
-    """Return the remedy that moves the surviving dimensions least; without any, the first that is finite; None if there is none."""
-    finite = [each for each in remedies.terms if math.isfinite(each.weight)]
+    """Return the remedy that moves the surviving dimensions least; without any, the first that is finite; None if there is none.
+
+    A term that, as published, does not see the endangered dimensions in the embedding as it lies is left out.
+    """
+    finite = [each for each in remedies.terms if math.isfinite(each.weight) and each.sees]
     moved = {each.name: max(map(abs, each.cost)) for each in finite if math.isfinite(each.cost[0])}
     return min(finite, key=lambda each: moved.get(each.name, math.inf), default=None)
 
