@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from jepalign.errors import InputError
 from jepalign.figures import FIGURES, figure, style
 
-# Another serif typeface, whose wider tick labels move the axes by a pixel or two, displaces up to 0.31 of the ink; the
-# mirror image, half of the panels, or another figure displace more.
-TOLERANCE = 0.4
+# Another serif typeface, whose wider tick labels move the axes by a pixel or two, displaces up to 0.31 of the ink; what
+# is drawn an eighth of the width beside its place displaces more.
+TOLERANCE = 0.32
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -24,7 +24,7 @@ def test_it_looks_as_it_did(name: str) -> None:
     now, then = picture(figure(name).draw(data_of(name))), stored(name)
     assert now.shape == then.shape
     assert distance(now, then) <= TOLERANCE
-    assert distance(now[:, ::-1], then) > TOLERANCE, "the comparison tells no left from right"
+    assert distance(np.roll(now, now.shape[1] // 8, axis=1), then) > TOLERANCE, "the comparison sees nothing"
 
 
 @pytest.mark.parametrize("name", ["escape", "power"])
@@ -60,7 +60,7 @@ def test_it_goes_into_somebodys_own_figure(name: str) -> None:
         own.draw_without_rendering()
     assert found is own
     assert place not in own.axes
-    assert mine.lines == [line]
+    assert list(mine.lines) == [line]
     shown = {series.gid for series in data_of(name).series if series.name != "flow"}
     assert shown <= set(artists(own))
     others = [axes for axes in own.axes if axes is not mine]
