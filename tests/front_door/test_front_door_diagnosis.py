@@ -488,6 +488,28 @@ def test_the_page_stands_alone(folder: Path, levels: dict[str, Diagnosis], tmp_p
         assert list(arrays["state"]).count("lost") == 1
 
 
+def test_trust_is_low_where_the_theory_does_not_reach(folder: Path, levels: dict[str, Diagnosis]) -> None:
+    assert levels["rest"].trust.startswith("low")
+    assert levels["balance"].trust.startswith("moderate")
+    assert levels["measured"].trust.startswith("high")
+    # One record of features that may still move.
+    assert levels["features"].trust.startswith("moderate")
+    adam = diagnose(folder / "measured.npz", {"weight_decay": 0.05, "optimizer": "adam"})
+    assert "Adam" in adam.trust
+    arrays = dict(np.load(folder / "features.npz"))
+    fixed = diagnose(save(folder, "identity.npz", **{**arrays, "predictor": np.eye(5)}), {"weight_decay": 0.05})
+    assert "identity" in fixed.trust
+    biased = diagnose(
+        save(folder, "biased.npz", **{**arrays, "context": arrays["context"] + 0.5}), {"weight_decay": 0.05}
+    )
+    assert "linear last layer" in biased.trust
+    bent = diagnose(
+        save(folder, "bent.npz", **{**arrays, "prediction": np.tanh(3 * arrays["context"] @ arrays["predictor"].T)}),
+        {"weight_decay": 0.05},
+    )
+    assert "linear predictor" in bent.trust
+
+
 def test_without_a_weight_decay_it_says_so(folder: Path, levels: dict[str, Diagnosis]) -> None:
     found = diagnose(folder / "rest.npz")
     assert "--weight-decay" in found.verdict
