@@ -25,6 +25,7 @@ from jepalign.diagnosis.text import terminal
 from jepalign.errors import InputError
 from jepalign.linear_models import Hybrid, LinearJEPA, ViewPair, power_gap
 from jepalign.linear_models.collapse import equilibria, rescue_weight
+from jepalign.linear_models.forecast import LastLayer, RunSettings, forecast
 from jepalign.linear_models.losses.uniformity import uniformity
 from jepalign.linear_models.moments import PairMoments
 from jepalign.linear_models.uniformity import VarianceHinge
@@ -119,6 +120,23 @@ def test_each_level_finds_the_modes_it_can_know(levels: dict[str, Diagnosis], ba
 
 def test_only_the_measured_flow_is_a_forecast(levels: dict[str, Diagnosis]) -> None:
     assert all((found.outlook.flow is not None) == (name == "features") for name, found in levels.items())
+
+
+def test_layers_below_move_the_features_of_a_forecast(folder: Path, levels: dict[str, Diagnosis]) -> None:
+    arrays = dict(np.load(folder / "features.npz"))
+    flags = {"weight_decay": ETA, "learning_rate": 0.1, "steps": 200}
+    path = save(folder, "below.npz", **arrays, below=np.array([0.05, 0.2]), step=100)
+    found = diagnose(path, flags)
+    assert found.evidence.features is not None
+    views = found.evidence.features.views(mean=False)
+    layer = LastLayer(views, arrays["encoder"], arrays["predictor"], None, (0.05, 0.2))
+    told = forecast(layer, RunSettings(ETA), 10.0)
+    assert found.outlook.rank == told.moving_rank
+    assert "2 layers below move" in found.outlook.words
+    assert "linear" in found.trust
+    for wrong in (np.array([-1.0]), np.eye(2), np.full(3, 1e30)):
+        with pytest.raises(InputError, match="below"):
+            diagnose(save(folder, "wrong.npz", **arrays, below=wrong), flags)
 
 
 @given(st.floats(0.2, 5.0), st.floats(0.15, 0.99), st.floats(0.3, 3.0), st.floats(0.05, 0.95), st.booleans())

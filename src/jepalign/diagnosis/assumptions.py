@@ -154,7 +154,8 @@ def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings,
     basis = evidence.basis
     distances = {each.name: each for each in found}
     # The Gaussian shape enters no threshold; the measured flow needs neither shared directions nor balance.
-    needed = {LINEAR, LAST, STAYING} if by_flow else set(distances) - {"Gaussian", STAYING, RESTING}
+    staying = set[str]() if evidence.below else {STAYING}
+    needed = {LINEAR, LAST, *staying} if by_flow else set(distances) - {"Gaussian", STAYING, RESTING}
     broken = [each.name for each in found if each.name in needed and not each.holds]
     if settings.optimizer == "adam":
         return "low: Adam's flow is not the theory's"
@@ -173,7 +174,9 @@ def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings,
     ]
     if basis is Basis.BALANCE:
         doubts.append("w is inferred")
-    if by_flow and STAYING not in distances:
+    if by_flow and evidence.below:
+        doubts.append("layers below are taken for linear ones")
+    elif by_flow and STAYING not in distances:
         doubts.append("one record does not tell whether features stay")
     return f"moderate: {', '.join(doubts)}" if doubts else "high: what it needs is within its bounds"
 
