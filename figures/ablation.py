@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import FAINT, Evidence, Page
+from jepalign.figures.style import FAINT, Evidence
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.trajectories import balanced_jepa, ema_without_predictor
 from jepalign.linear_models.views import ViewPair
@@ -65,22 +66,21 @@ class Ablation:
         series = [*modes(), *ends(measured), *rates(measured)]
         return FigureData(tuple(series), summary(measured), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw two rows of corners and, beneath them, rates of collapse."""
-        with style.venue(venue) as found:
-            page = Page(venue, 3.9)
+        with style.sheet(venue, 3.9, axes) as page:
             grid = page.add_gridspec(3, len(TARGETS), height_ratios=(1, 1, 0.95))
             for row, predictor in enumerate(PREDICTORS):
                 for column, target in enumerate(TARGETS):
                     axes = page.add_subplot(grid[row, column])
                     draw_corner(axes, data, predictor, target)
                     if row == 0:
-                        axes.set_title(TARGETS[target], size=found.note)
+                        axes.set_title(TARGETS[target], size=style.venue_named(venue).note)
                         axes.tick_params(labelbottom=False)
                     axes.set_ylabel(f"{PREDICTORS[predictor]}\nshare left" if column == 0 else " ")
                     axes.tick_params(labelleft=column == 0)
             draw_rates(page.add_subplot(grid[2, :]), data)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

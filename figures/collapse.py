@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.collapse import critical_weight_decay
 from jepalign.linear_models.contrastive import SpectralContrastive
 from jepalign.linear_models.flow import State, integrate
@@ -65,10 +66,9 @@ class Collapse:
             series += dimensions(measured, panel)
         return FigureData(tuple(series), summary(measured, swept[0], lagged[1].extra["lag in steps"]), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the two bifurcations and the lagging target above three phase diagrams."""
-        with style.venue(venue):
-            page = Page(venue, 3.7)
+        with style.sheet(venue, 3.7, axes) as page:
             grid = page.add_gridspec(2, 3)
             draw_branches(page.add_subplot(grid[0, 0]), data, FOLD)
             draw_branches(page.add_subplot(grid[0, 1]), data, PITCHFORK)
@@ -78,7 +78,7 @@ class Collapse:
                 draw_phase(axes, data, panel)
                 axes.set_ylabel(r"$|\lambda|/\sqrt{\sigma}$ of a feature" if column == 0 else " ")
                 axes.tick_params(labelleft=column == 0)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

@@ -11,15 +11,27 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.errors import InputError
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, plot
-from jepalign.figures.style import Evidence, Page
+from jepalign.figures.style import Evidence
 from jepalign.measurements import Measurement, load
 
 ORDER = (
-    *("dictionary", "practice", "conservation", "power", "wiener", "ablation", "trajectories", "escape", "phase"),
+    *(
+        "dictionary",
+        "practice",
+        "conservation",
+        "power",
+        "wiener",
+        "ablation",
+        "trajectories",
+        "escape",
+        "phase",
+        "forecast",
+    ),
     *("hybrid", "masks", "world-model", "subspace", "gaussianity", "i-jepa"),
 )
 """Experiments in the order of the story; any further ones follow."""
@@ -118,13 +130,12 @@ class Deep:
         inputs = tuple(folder / f"{name}.{ending}" for name in names for ending in ("npz", "json"))
         return FigureData(tuple(series), summary(claims), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw a column for each kind of encoder and one for the false versions, a strip for each experiment."""
         claims = claims_in(data)
         _, strips = layout(claims)
         columns = [column for column in COLUMNS if data.panel(column)]
-        with style.venue(venue):
-            page = Page(venue, 4.6)
+        with style.sheet(venue, 4.6, axes) as page:
             grid = page.add_gridspec(1, len(columns), wspace=0.04)
             for index, column in enumerate(columns):
                 axes = page.add_subplot(grid[0, index])
@@ -142,7 +153,7 @@ class Deep:
                     if index > 0:
                         axes.yaxis.tick_right()
                     axes.tick_params(axis="y", length=0)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

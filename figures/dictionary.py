@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.datasets import digits, two_views
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.dictionary import DICTIONARY
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.views import ViewPair
@@ -140,14 +141,13 @@ class Dictionary:
         }
         return FigureData(tuple(series), numbers, (folder / "wiener.npz", folder / "wiener.json"))
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the two panels."""
-        with style.venue(venue):
-            page = Page(venue, 2.9)
+        with style.sheet(venue, 2.9, axes) as page:
             left, right = page.subplots(1, 2)
             draw_spectra(left, data)
             draw_uniformities(right, data)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

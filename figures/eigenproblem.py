@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.collapse import critical_weight_decay, equilibria
 from jepalign.linear_models.contrastive import BarlowTwins, InfoNCE, SpectralContrastive, VICReg, WhitenedAlignment
 from jepalign.linear_models.guarantees import subspace_angles
@@ -82,16 +83,15 @@ class Eigenproblem:
             series += kept(measured, panel)
         return FigureData(tuple(series), summary(measured) | {"computed": angle}, inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw scales above and directions below."""
-        with style.venue(venue):
-            page = Page(venue, 4.1)
+        with style.sheet(venue, 4.1, axes) as page:
             grid = page.add_gridspec(2, 2)
             draw_optima(page.add_subplot(grid[0, 0]), data)
             draw_decayed(page.add_subplot(grid[0, 1]), data)
             for column, panel in enumerate((POSITIVE, INDEFINITE)):
                 draw_kept(page.add_subplot(grid[1, column]), data, panel)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

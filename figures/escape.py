@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, Evidence, Page
+from jepalign.figures.style import COLOURS, Evidence
 from jepalign.measurements import Measurement, load
 
 # By the kind of start in the measurement: name in print, colour, marker.
@@ -50,10 +51,9 @@ class Escape:
         inputs = (folder / "escape.npz", folder / "escape.json")
         return FigureData(tuple(series_of(measured)), summary(measured), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw aligned modes and three encoders side by side on the same logarithmic axes."""
-        with style.venue(venue):
-            page = Page(venue, 2.3)
+        with style.sheet(venue, 2.3, axes) as page:
             panels = [ALIGNED, *PANELS]
             grid = page.add_gridspec(1, len(panels))
             first: Axes | None = None
@@ -68,7 +68,7 @@ class Escape:
                     axes.tick_params(labelleft=False)
                 if panel == panels[-1]:
                     name_curves(axes)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.figures.turned_subspaces import CAUSES, turned_subspaces
 from jepalign.linear_models.guarantees import SubspaceBound
 from jepalign.measurements import Measurement, load
@@ -64,10 +65,9 @@ class Guarantees:
         inputs = (folder / "subspace.npz", folder / "subspace.json")
         return FigureData(tuple(series), tightness(turned) | summary(measured), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw bound and angles above, the probes of linear and of tanh encoders below."""
-        with style.venue(venue):
-            page = Page(venue, 4.4)
+        with style.sheet(venue, 4.4, axes) as page:
             rows = page.add_gridspec(2, 1)
             upper = rows[0].subgridspec(1, 2)
             draw_turns(page.add_subplot(upper[0, 0]), data)
@@ -75,7 +75,7 @@ class Guarantees:
             lower = rows[1].subgridspec(1, 2, width_ratios=(6, 9))
             draw_risks(page.add_subplot(lower[0, 0]), data, LINEAR)
             draw_risks(page.add_subplot(lower[0, 1]), data, TANH)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.hybrid_series import (
@@ -23,7 +24,7 @@ from jepalign.figures.hybrid_series import (
     thresholds,
 )
 from jepalign.figures.publication import FigureData, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Page
+from jepalign.figures.style import COLOURS, FAINT
 from jepalign.measurements import load
 
 STRENGTH = r"weight $\gamma\sigma/\eta$"
@@ -57,16 +58,15 @@ class Hybrids:
         series = [*thresholds(measured), *rests(measured), *deep(measured), *published(measured)]
         return FigureData(tuple(series), summary(measured), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the four panels."""
-        with style.venue(venue):
-            page = Page(venue, 4.4)
+        with style.sheet(venue, 4.4, axes) as page:
             (over_kappa, over_weight), (encoders, weights) = page.subplots(2, 2)
             draw_thresholds(over_kappa, data)
             draw_rests(over_weight, data)
             draw_deep(encoders, data)
             draw_published(weights, data)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.datasets import digits, two_views
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.views import ViewPair
 from jepalign.measurements import Measurement, load
@@ -58,10 +59,9 @@ class Power:
         series += learnt_runs(measured)
         return FigureData(tuple(series), summary(measured, len(linear.x)), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the identity with its error beneath, and the two trainings beside it."""
-        with style.venue(venue):
-            page = Page(venue, 3.2)
+        with style.sheet(venue, 3.2, axes) as page:
             left, right = (page.add_gridspec(1, 2, width_ratios=(1.15, 1))[0, column] for column in range(2))
             heights = left.subgridspec(2, 1, height_ratios=(3, 1))
             upper = page.add_subplot(heights[0])
@@ -74,7 +74,7 @@ class Power:
             second.set_xlabel("gradient step")
             for above in (upper, first):
                 above.tick_params(labelbottom=False)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

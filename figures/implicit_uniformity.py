@@ -2,11 +2,12 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.flow import State, integrate
 from jepalign.linear_models.implicit_uniformity import effective_coefficient, mode_forces
 
@@ -134,10 +135,9 @@ class Map:
         }
         return FigureData(tuple(series), numbers)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the plane and, beside it, the two objectives' forces."""
-        with style.venue(venue):
-            page = Page(venue, 4.0)
+        with style.sheet(venue, 4.0, axes) as page:
             grid = page.add_gridspec(3, 2, width_ratios=(1.35, 1), height_ratios=(1, 1, 1.1))
             draw_plane(page.add_subplot(grid[:, 0]), data)
             upper, middle, lower = (page.add_subplot(grid[row, 1]) for row in range(3))
@@ -147,7 +147,7 @@ class Map:
             for above in (upper, middle):
                 above.tick_params(labelbottom=False)
             lower.set_xlabel("encoder weight $w$")
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

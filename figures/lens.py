@@ -6,10 +6,11 @@ balanced one, P = (WWᵀ)^{1/2} = |w|, which a learnt one becomes (3.1) and Dire
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, Evidence, Page
+from jepalign.figures.style import COLOURS, Evidence
 from jepalign.linear_models.collapse import equilibria
 from jepalign.linear_models.flow import State, integrate
 
@@ -151,16 +152,16 @@ class Lens:
         }
         return FigureData(tuple(series), numbers)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the four planes in a row, on the same axes."""
-        with style.venue(venue) as found:
-            # Square panels: their height follows the width of the page, that of the labels the type.
-            page = Page(venue, 0.65 + 0.2 * found.text * 10 / found.body)
-            for axes, panel in zip(page.subplots(1, len(PANELS)), PANELS, strict=True):
-                draw_plane(axes, data, panel)
-                axes.set_ylabel("weight $w_2$" if panel == "jepa" else " ")
-                axes.tick_params(labelleft=panel == "jepa")
-        return page
+        found = style.venue_named(venue)
+        # Square panels: their height follows the width of the page, that of the labels the type.
+        with style.sheet(venue, 0.65 + 0.2 * found.text * 10 / found.body, axes) as page:
+            for plane, panel in zip(page.subplots(1, len(PANELS)), PANELS, strict=True):
+                draw_plane(plane, data, panel)
+                plane.set_ylabel("weight $w_2$" if panel == "jepa" else " ")
+                plane.tick_params(labelleft=panel == "jepa")
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

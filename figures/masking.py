@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, density, number, plot
-from jepalign.figures.style import DENSITY, Evidence, Page
+from jepalign.figures.style import DENSITY, Evidence
 from jepalign.linear_models.collapse.thresholds import surviving_rank
 from jepalign.linear_models.masking.laws import BlockMask, exponential_tokens
 from jepalign.measurements import Measurement, load
@@ -66,10 +67,9 @@ class Masks:
             series += [ratio_field(target), decay_field(target), *ring(measured, target), *elsewhere(measured, target)]
         return FigureData(tuple(series), summary(measured, series), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw a row for each target: two fields and the ranks of coupled modes."""
-        with style.venue(venue):
-            page = Page(venue, 4.3)
+        with style.sheet(venue, 4.3, axes) as page:
             grid = page.add_gridspec(2, 3, width_ratios=(1, 1, 0.9))
             fields: list[Axes] = []
             mesh: QuadMesh | None = None
@@ -83,7 +83,7 @@ class Masks:
             bar = page.colorbar(mesh, ax=fields, location="bottom", aspect=45, fraction=0.06, pad=0.02)
             bar.set_label("share of dimensions that survive")
             bar.ax.set_ylabel(" ")
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

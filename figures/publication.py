@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jepalign.figures.style import COLOURS, DENSITY, Evidence, Page, venue_named
+from jepalign.figures.style import COLOURS, DENSITY, Evidence, venue_named
 from jepalign.storage import output_directory, versions, written_whole
 
 PNG_DOTS_PER_INCH = 300
@@ -97,8 +98,11 @@ class PublicationFigure(Protocol):
         """Compute or read all that is shown; ``InputError`` names the command that makes a missing file."""
         ...
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
-        """Draw it for a venue."""
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
+        """Draw it on a page of a venue, or in place of somebody's own ``axes`` and in their style; return the figure.
+
+        ``InputError`` for an unknown venue, or axes that were not made by ``subplots`` or from a grid.
+        """
         ...
 
     def caption(self, data: FigureData) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import FAINT, Evidence, Page
+from jepalign.figures.style import FAINT, Evidence
 from jepalign.measurements import Measurement, load
 
 COMMAND = "make bench"
@@ -59,10 +60,9 @@ class Solvers:
         series = (*work(measured), *growth(measured))
         return FigureData(series, summary(measured), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the three problems above, the two tasks that grow below."""
-        with style.venue(venue):
-            page = Page(venue, 3.9)
+        with style.sheet(venue, 3.9, axes) as page:
             problems = list(dict.fromkeys(series.panel for series in data.series if series.panel not in SIZES))
             grid = page.add_gridspec(2, len(problems), height_ratios=(1.15, 1))
             first: Axes | None = None
@@ -83,7 +83,7 @@ class Solvers:
                 handles=named, loc="center left", bbox_to_anchor=(1.35, 0.45), handletextpad=0.2
             )
             legend.set_in_layout(False)  # it stands in the free place of the grid
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from jepalign.errors import InputError
 from jepalign.figures import nearest
@@ -217,3 +218,39 @@ class Page(Figure):
                 super().savefig(*arguments, **options)
         finally:
             logger.setLevel(level)
+
+
+@contextmanager
+def sheet(venue_name: str, height: float, axes: Axes | None = None) -> Generator[Page | SubFigure, None, None]:
+    """Yield what a figure draws on: a page of a venue under its settings, or the place of ``axes`` under the settings in force.
+
+    Parameters
+    ----------
+    venue_name : str
+        A key of ``VENUES``.
+    height : float
+        Of the page, as ``Page`` has it.
+    axes : Axes, optional
+        Somebody's own, made by ``subplots`` or from a grid; they are taken out of their figure, and what is drawn fills
+        their place.
+
+    Raises
+    ------
+    InputError
+        For an unknown venue, or axes that are placed by hand.
+    """
+    if axes is None:
+        with venue(venue_name):
+            yield Page(venue_name, height)
+        return
+    venue_named(venue_name)
+    place, owner = axes.get_subplotspec(), axes.get_figure(root=False)
+    if place is None or owner is None:
+        raise InputError("axes", axes.get_label() or "axes", "must have been made by subplots or from a grid")
+    axes.remove()
+    yield owner.add_subfigure(place)
+
+
+def whole(page: Page | SubFigure) -> Figure:
+    """Return the figure that something was drawn on, or in a part of."""
+    return page if isinstance(page, Figure) else page.get_figure(root=True)

@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, DENSITY, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, DENSITY, FAINT, Evidence
 from jepalign.linear_models.collapse import equilibria, holding_weight, largest_weight_decay
 from jepalign.linear_models.uniformity import SIGReg, Uniformity
 
@@ -150,22 +151,21 @@ class TradeOff:
             Series(PAID, "predicted share", self.evidence, decay, known),
         ]
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw three panels side by side."""
-        with style.venue(venue):
-            page = Page(venue, 2.35)
-            axes: list[Axes] = [page.add_subplot(part) for part in page.add_gridspec(1, 3)]
-            self._draw_rank(axes[0], data)
-            (self._draw_masks if self.masks else self._draw_terms)(axes[1], data)
-            self._draw_paid(axes[2], data)
-            for each in (axes[0], axes[2], *(() if self.masks else (axes[1],))):
+        with style.sheet(venue, 2.35, axes) as page:
+            parts = [page.add_subplot(place) for place in page.add_gridspec(1, 3)]
+            self._draw_rank(parts[0], data)
+            (self._draw_masks if self.masks else self._draw_terms)(parts[1], data)
+            self._draw_paid(parts[2], data)
+            for each in (parts[0], parts[2], *(() if self.masks else (parts[1],))):
                 each.set_xscale("log")
                 if self.weight_decay > 0:
                     each.axvline(self.weight_decay, color=FAINT, linewidth=0.6, linestyle=":")
                 each.set_xlabel(ETA)
                 each.minorticks_off()
                 each.tick_params(axis="x", labelsize=style.venue_named(venue).label)
-        return page
+        return style.whole(page)
 
     def _draw_rank(self, axes: Axes, data: FigureData) -> None:
         series = data.panel(RANK)

@@ -6,10 +6,11 @@ from os import PathLike
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Page
+from jepalign.figures.style import COLOURS, FAINT
 from jepalign.figures.trajectory_series import (
     ALIGNED,
     AUTOENCODER,
@@ -53,10 +54,9 @@ class Trajectories:
         series = [*aligned(measured), *order(measured), *random_starts(measured), *deep(measured)]
         return FigureData(tuple(series), summary(measured, series), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw aligned modes and the order of learning above, random starts and deep encoders below."""
-        with style.venue(venue):
-            page = Page(venue, 3.5)
+        with style.sheet(venue, 3.5, axes) as page:
             grid = page.add_gridspec(2, 4)
             first: Axes | None = None
             for column, panel in enumerate(ALIGNED):
@@ -71,7 +71,7 @@ class Trajectories:
                 draw_variance(axes, data, panel)
                 first = first or shared(axes, r"variance, $\mathrm{tr}\,\Phi$")
                 unlabelled(axes, first)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

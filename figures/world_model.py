@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, Series, number, plot
-from jepalign.figures.style import COLOURS, FAINT, Evidence, Page
+from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.contrastive.spectral import SpectralContrastive
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.masking.rollout import rotation_modes, rotation_views
@@ -67,16 +68,15 @@ class WorldModel:
         series = [*thresholds(), *flows(), *planes(measured), *recovered(measured), *rollouts(measured)]
         return FigureData(tuple(series), summary(measured), inputs)
 
-    def draw(self, data: FigureData, *, venue: str = "neurips") -> Page:
+    def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw thresholds and flows, surviving planes, deep encoders, and rollouts."""
-        with style.venue(venue):
-            page = Page(venue, 3.9)
+        with style.sheet(venue, 3.9, axes) as page:
             (angle, rank), (deep, rollout) = page.subplots(2, 2)
             draw_angle(angle, data)
             draw_rank(rank, data)
             draw_deep(deep, data)
             draw_rollout(rollout, data)
-        return page
+        return style.whole(page)
 
     def caption(self, data: FigureData) -> str:
         """Return the caption."""

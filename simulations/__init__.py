@@ -65,6 +65,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "jepalign.simulations.phase:phase",
             "Which embedding dimensions survive over weight decay, predictor rate and EMA rate, told ahead of time",
         ),
+        "forecast": Experiment(
+            "jepalign.simulations.forecast:forecast",
+            "Collapse told at 2, 5 and 10% of a training, of unseen architectures, beside what is used without a theory",
+        ),
         "hybrid": Experiment(
             "jepalign.simulations.hybrid:hybrid",
             "Which weight of an explicit uniformity repels collapse and rescues a mode, and where published weights stand",

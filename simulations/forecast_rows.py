@@ -56,7 +56,7 @@ CRITERIA = {
 
 
 def features(run: Arrays, at: int, names: tuple[str, ...]) -> np.ndarray:
-    """Return the regression's inputs of every dimension, (M·k, inputs), one scaled alike for all architectures."""
+    """Return the regression's inputs of every dimension, (M·k, inputs), in decades or indices."""
     shape = run["survived"].shape
     known = {
         "decay": np.broadcast_to(-np.log10(run["weight_decay"])[:, None], shape),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jepalign.errors import InputError
 from jepalign.linear_models import ViewPair
-from jepalign.linear_models.forecast import LastLayer
+from jepalign.linear_models.forecast import LastLayer, layer_rate
 from jepalign.simulations.results import numpy
 
 
@@ -38,6 +38,11 @@ def last_layer(
     symmetrize : bool
         Use every pair in both orders; only without a target encoder.
 
+    Returns
+    -------
+    LastLayer
+        With the rates of the layers below where the backbone has them, see :func:`rates_below`.
+
     Raises
     ------
     InputError
@@ -53,4 +58,18 @@ def last_layer(
     first, second = (part.astype(np.float64) for part in features)
     views = ViewPair.from_samples(first, second, symmetrize=symmetrize, center=False)
     weights = [numpy(module.last.weight).astype(np.float64) for module in (encoder, target or encoder)]  # type: ignore[union-attr]
-    return LastLayer(views, weights[0], numpy(predictor.weight).astype(np.float64), weights[1])
+    P = numpy(predictor.weight).astype(np.float64)
+    return LastLayer(views, weights[0], P, weights[1], rates_below(encoder.backbone))  # type: ignore[arg-type]
+
+
+def rates_below(backbone: nn.Module) -> tuple[float, ...]:
+    """Return the rates κ at which the layers of a backbone move its features, from the first to the last.
+
+    Empty unless it is a sequence of linear layers and pointwise nonlinearities: behind a normalisation features do not shrink with the
+    weights, and what a convolution or an attention is worth as a linear layer is not known.
+    """
+    if not isinstance(backbone, nn.Sequential):
+        return ()
+    if not all(isinstance(part, nn.Linear | nn.Identity | nn.Tanh | nn.ReLU | nn.GELU) for part in backbone):
+        return ()
+    return tuple(layer_rate(numpy(part.weight)) for part in backbone if isinstance(part, nn.Linear))

@@ -281,9 +281,9 @@ def deep_run(
         count = int(min(span / decay / step, 3000))
         train(JEPA(encoder, predictor, Rates(step=step, weight_decay=float(decay))), ((x, y) for _ in range(count)))
         after = last_layer(encoder, predictor, x, y)
-        if not np.isfinite(after.weight).all():
+        if not np.isfinite(after.encoder).all():
             continue
-        sizes = np.linalg.svd(after.weight, compute_uv=False)
+        sizes = np.linalg.svd(after.encoder, compute_uv=False)
         found[:, e] = (
             (sizes > ALIVE).sum(),
             min(WIDTH, int(spectrum(layer.views).surviving_rank(decay))),

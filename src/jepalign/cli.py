@@ -404,7 +404,8 @@ def diagnose(
 [bold]context[/bold] and [bold]target[/bold] (n × k). They tell correlations and, if the run is at rest, who survives. \
 Add [bold]predictor[/bold] (k × k, prediction = context @ predictor.T), or [bold]prediction[/bold] (n × k), and weights are \
 inferred by balance. Add [bold]encoder[/bold] and [bold]target_encoder[/bold] (the last linear layer, k × h) with its inputs \
-[bold]context_features[/bold] and [bold]target_features[/bold] (n × h), and all is measured and the rest of the run integrated.
+[bold]context_features[/bold] and [bold]target_features[/bold] (n × h), and all is measured and the rest of the run integrated; \
+with [bold]below[/bold] (inputs/‖θ‖² of each plain layer below, first to last), features are moved too, which tells early ends better.
 
     Or put a recorder beside your training loop, which saves the moments of all that: jepalign.simulations.recording.
 

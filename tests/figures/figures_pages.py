@@ -7,13 +7,13 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from jepalign.figures import figure
 from jepalign.figures.publication import FigureData
-from jepalign.figures.style import Page
 
 
 @cache
@@ -22,7 +22,7 @@ def data_of(name: str) -> FigureData:
 
 
 @cache
-def drawn(name: str, venue: str) -> Page:
+def drawn(name: str, venue: str) -> Figure:
     page = figure(name).draw(data_of(name), venue=venue)
     # 200 dots per inch: a point is 2.8 pixels, so that a tolerance of one pixel is a third of a point.
     page.set_dpi(200)
@@ -30,7 +30,7 @@ def drawn(name: str, venue: str) -> Page:
     return page
 
 
-def texts(page: Page) -> Iterator[tuple[str, Bbox]]:
+def texts(page: Figure) -> Iterator[tuple[str, Bbox]]:
     """Yield every piece of text that is printed, with its box in pixels."""
     found: list[Text] = list(page.texts)
     for axes in page.axes:
@@ -48,7 +48,7 @@ def texts(page: Page) -> Iterator[tuple[str, Bbox]]:
             yield text.get_text(), text.get_window_extent()
 
 
-def artists(page: Page) -> dict[str, Artist]:
+def artists(page: Figure) -> dict[str, Artist]:
     children = (child for axes in page.axes for child in axes.get_children())
     return {str(child.get_gid()): child for child in children if child.get_gid() is not None}
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from figures_pages import artists, texts
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from jepalign.figures.publication import FigureData
-from jepalign.figures.style import VENUES, Evidence, Page
+from jepalign.figures.style import VENUES, Evidence
 from jepalign.figures.trade_off import NEEDED, PAID, RANK, MaskCurve, TradeOff
 from jepalign.linear_models.masking.stationary import circular_modes, independent_modes
 from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, VarianceHinge
@@ -45,7 +46,7 @@ MADE = {"terms": terms, "masks": masks}
 
 
 @cache
-def drawn(kind: str, venue: str) -> tuple[FigureData, Page]:
+def drawn(kind: str, venue: str) -> tuple[FigureData, Figure]:
     figure = MADE[kind]()
     data = figure.compute()
     page = figure.draw(data, venue=venue)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from jepalign.diagnosis import Diagnosis, as_json, diagnose
 from jepalign.diagnosis.evidence import Basis
@@ -20,9 +21,11 @@ from jepalign.diagnosis.moments import from_pairs
 from jepalign.diagnosis.remedies import TERMS
 from jepalign.diagnosis.settings import Settings, flow_rates
 from jepalign.diagnosis.spread import interval, spread
+from jepalign.diagnosis.text import terminal
 from jepalign.errors import InputError
 from jepalign.linear_models import Hybrid, LinearJEPA, ViewPair, power_gap
 from jepalign.linear_models.collapse import equilibria, rescue_weight
+from jepalign.linear_models.forecast import LastLayer, RunSettings, forecast
 from jepalign.linear_models.losses.uniformity import uniformity
 from jepalign.linear_models.moments import PairMoments
 from jepalign.linear_models.uniformity import VarianceHinge
@@ -117,6 +120,23 @@ def test_each_level_finds_the_modes_it_can_know(levels: dict[str, Diagnosis], ba
 
 def test_only_the_measured_flow_is_a_forecast(levels: dict[str, Diagnosis]) -> None:
     assert all((found.outlook.flow is not None) == (name == "features") for name, found in levels.items())
+
+
+def test_layers_below_move_the_features_of_a_forecast(folder: Path, levels: dict[str, Diagnosis]) -> None:
+    arrays = dict(np.load(folder / "features.npz"))
+    flags = {"weight_decay": ETA, "learning_rate": 0.1, "steps": 200}
+    path = save(folder, "below.npz", **arrays, below=np.array([0.05, 0.2]), step=100)
+    found = diagnose(path, flags)
+    assert found.evidence.features is not None
+    views = found.evidence.features.views(mean=False)
+    layer = LastLayer(views, arrays["encoder"], arrays["predictor"], None, (0.05, 0.2))
+    told = forecast(layer, RunSettings(ETA), 10.0)
+    assert found.outlook.rank == told.moving_rank
+    assert "2 layers below move" in found.outlook.words
+    assert "linear" in found.trust
+    for wrong in (np.array([-1.0]), np.eye(2), np.full(3, 1e30)):
+        with pytest.raises(InputError, match="below"):
+            diagnose(save(folder, "wrong.npz", **arrays, below=wrong), flags)
 
 
 @given(st.floats(0.2, 5.0), st.floats(0.15, 0.99), st.floats(0.3, 3.0), st.floats(0.05, 0.95), st.booleans())
@@ -486,6 +506,28 @@ def test_the_page_stands_alone(folder: Path, levels: dict[str, Diagnosis], tmp_p
         assert list(arrays["state"]).count("lost") == 1
 
 
+def test_trust_is_low_where_the_theory_does_not_reach(folder: Path, levels: dict[str, Diagnosis]) -> None:
+    assert levels["rest"].trust.startswith("low")
+    assert levels["balance"].trust.startswith("moderate")
+    assert levels["measured"].trust.startswith("high")
+    # One record of features that may still move.
+    assert levels["features"].trust.startswith("moderate")
+    adam = diagnose(folder / "measured.npz", {"weight_decay": 0.05, "optimizer": "adam"})
+    assert "Adam" in adam.trust
+    arrays = dict(np.load(folder / "features.npz"))
+    fixed = diagnose(save(folder, "identity.npz", **{**arrays, "predictor": np.eye(5)}), {"weight_decay": 0.05})
+    assert "identity" in fixed.trust
+    biased = diagnose(
+        save(folder, "biased.npz", **{**arrays, "context": arrays["context"] + 0.5}), {"weight_decay": 0.05}
+    )
+    assert "linear last layer" in biased.trust
+    bent = diagnose(
+        save(folder, "bent.npz", **{**arrays, "prediction": np.tanh(3 * arrays["context"] @ arrays["predictor"].T)}),
+        {"weight_decay": 0.05},
+    )
+    assert "linear predictor" in bent.trust
+
+
 def test_without_a_weight_decay_it_says_so(folder: Path, levels: dict[str, Diagnosis]) -> None:
     found = diagnose(folder / "rest.npz")
     assert "--weight-decay" in found.verdict
@@ -526,6 +568,44 @@ def test_unknown_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match="JSON"):
         diagnose(path)
+
+
+@pytest.mark.parametrize("shape", ["full", "rank one", "dead", "tiny"])
+@pytest.mark.parametrize("predictor", ["none", "zero", "negative", "nilpotent"])
+def test_degenerate_records_are_diagnosed_without_a_warning(shape: str, predictor: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    h = rng.normal(size=(40, 6))
+    h_plus = h + rng.normal(size=h.shape)
+    drawn = rng.normal(size=(4, 6))
+    W = {
+        "full": drawn,
+        "rank one": np.outer(drawn[:, 0], drawn[0]),
+        "dead": np.diag([1.0, 1.0, 0.0, 0.0]) @ drawn,
+        "tiny": np.diag([1.0, 1e-4, 1e-8, 1e-12]) @ drawn,
+    }[shape]
+    arrays: dict[str, Any] = {"context": h @ W.T, "target": h_plus @ W.T}
+    if predictor != "none":
+        arrays["predictor"] = {"zero": np.zeros((4, 4)), "negative": -np.eye(4), "nilpotent": np.eye(4, k=1)}[predictor]
+    # A feature that is constant, and one that is absent from one view.
+    h[:, 0], h_plus[:, 0], h[:, 1] = 1.0, 1.0, 0.0
+    features = {"encoder": W, "context_features": h, "target_features": h_plus}
+    flags: list[dict[str, Any]] = [
+        {},
+        {"weight_decay": 0.0},
+        {"weight_decay": 0.1, "predictor_weight_decay": 0.0},
+        {"weight_decay": 5.0, "bias": True},
+        {"weight_decay": 1e-9},
+        {"weight_decay": 0.05, "optimizer": "adam", "decoupled": True},
+    ]
+    for name, more in (("plain", {}), ("more", features)):
+        path = save(tmp_path, f"{name}.npz", **arrays, **more)
+        for given_flags in flags:
+            found = diagnose(path, given_flags)
+            json.dumps(as_json(found), allow_nan=False)
+            Console(quiet=True).print(terminal(found))
+            assert 0 <= found.outlook.low <= found.outlook.rank <= found.outlook.high <= 4
+            if given_flags.get("predictor_weight_decay") == 0.0:
+                assert found.outlook.static == 0
 
 
 # -- somebody's training run ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,9 +30,18 @@ def test_the_code_to_copy_runs_from_anywhere(tmp_path: Path) -> None:
 
 
 def test_the_module_to_train_with_gives_every_layer_a_force(tmp_path: Path) -> None:
-    (module,) = BLOCKS[1:]
+    module = BLOCKS[1]
     out = run(module + "\nprint(min(p.grad.norm().item() for p in encoder.parameters()))", tmp_path)
     assert float(out) > 0
+
+
+def test_a_figure_goes_into_ones_own(tmp_path: Path) -> None:
+    run(BLOCKS[2], tmp_path)
+    (made,) = tmp_path.iterdir()
+    assert made.name == "mine.pdf"
+    (page,) = PdfReader(made).pages
+    assert "time to escape" in " ".join(page.extract_text().split())
+    assert len(BLOCKS) == 3
 
 
 def test_every_command_it_names_exists() -> None:

@@ -8,7 +8,7 @@ from jepalign.errors import InputError
 from jepalign.linear_models.forecast.flow import solve
 from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import MLP, linear_predictor
-from jepalign.simulations.last_layer import last_layer
+from jepalign.simulations.last_layer import last_layer, rates_below
 from jepalign.simulations.training import JEPA, Rates
 
 
@@ -34,6 +34,18 @@ def test_a_network_with_frozen_features_follows_the_forecast(ema: float | None) 
     assert np.abs(path.encoder[0] - W).max() < 0.02 * size
     assert np.abs(path.predictor[0] - P).max() < 0.02
     assert np.abs(path.encoder[0] - measured.encoder).max() > 0.1 * size
+
+
+def test_layers_below_are_those_of_a_plain_perceptron_and_of_nothing_else() -> None:
+    encoder = MLP((5, 4, 3, 2), "gelu", seed=0)
+    first, second = (encoder.backbone.get_parameter(f"{i}.weight").detach() for i in (0, 2))
+    assert rates_below(encoder.backbone) == pytest.approx(
+        (5 / first.square().sum().item(), 4 / second.square().sum().item())
+    )
+    assert rates_below(MLP((5, 2), "linear", seed=0).backbone) == ()
+    linear = torch.nn.Linear(5, 4)
+    assert rates_below(linear) == ()
+    assert rates_below(torch.nn.Sequential(linear, torch.nn.LayerNorm(4))) == ()
 
 
 def test_only_an_encoder_with_a_backbone_and_a_last_layer_is_measured() -> None:

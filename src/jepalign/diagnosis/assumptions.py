@@ -149,14 +149,18 @@ def _apart(first: Array, second: Array) -> float:
     return _norm(first - second) / ((_norm(first) + _norm(second)) or 1.0)
 
 
-def trust(found: tuple[Assumption, ...], basis: Basis, settings: Settings, *, by_flow: bool) -> str:
+def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings, *, by_flow: bool) -> str:
     """Return how much a forecast is worth, in words that name what it rests on; ``by_flow`` if the measured flow was integrated."""
+    basis = evidence.basis
     distances = {each.name: each for each in found}
     # The Gaussian shape enters no threshold; the measured flow needs neither shared directions nor balance.
-    needed = {LINEAR, LAST, STAYING} if by_flow else set(distances) - {"Gaussian", STAYING, RESTING}
+    staying = set[str]() if evidence.below else {STAYING}
+    needed = {LINEAR, LAST, *staying} if by_flow else set(distances) - {"Gaussian", STAYING, RESTING}
     broken = [each.name for each in found if each.name in needed and not each.holds]
     if settings.optimizer == "adam":
         return "low: Adam's flow is not the theory's"
+    if np.array_equal(evidence.predictor, np.eye(len(evidence.predictor))):
+        return "low: the predictor is the identity, and if it does not learn, nothing repels and every dimension collapses (4.1)"
     if basis is Basis.REST:
         resting = distances.get(RESTING)
         if resting is None:
@@ -170,7 +174,9 @@ def trust(found: tuple[Assumption, ...], basis: Basis, settings: Settings, *, by
     ]
     if basis is Basis.BALANCE:
         doubts.append("w is inferred")
-    if by_flow and STAYING not in distances:
+    if by_flow and evidence.below:
+        doubts.append("layers below are taken for linear ones")
+    elif by_flow and STAYING not in distances:
         doubts.append("one record does not tell whether features stay")
     return f"moderate: {', '.join(doubts)}" if doubts else "high: what it needs is within its bounds"
 

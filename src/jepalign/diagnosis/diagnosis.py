@@ -170,7 +170,7 @@ def diagnose(
         told,
         saving,
         assumed,
-        trust(assumed, table.basis, settings, by_flow=told.flow is not None and told.flow.rank is not None),
+        trust(assumed, evidence, settings, by_flow=told.flow is not None and told.flow.rank is not None),
         tuple(past),
         verdict(table, told, saving, rates),
     )
@@ -188,7 +188,7 @@ def _past(name: str, step: int | None, evidence: Evidence, *, bias: bool) -> Pas
 
 
 def as_json(found: Diagnosis) -> dict[str, Any]:
-    """Return a diagnosis as plain data: numbers that are not finite are None, arrays are lists in order of variance."""
+    """Return a diagnosis as plain data: numbers that are not finite are None, arrays are lists."""
     table = found.table
     names = {"embedding": "embedding_variance"}
     bounds = table.intervals()

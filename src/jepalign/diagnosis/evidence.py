@@ -7,7 +7,7 @@ import numpy as np
 
 from jepalign.diagnosis.gathering import RowBlocks, gather
 from jepalign.diagnosis.moments import Moments, from_pairs, from_record
-from jepalign.diagnosis.records import FEATURE_MEANS, Record
+from jepalign.diagnosis.records import BELOW, FEATURE_MEANS, Record
 from jepalign.diagnosis.stored import Array
 from jepalign.errors import InputError
 
@@ -78,6 +78,8 @@ class Evidence:
         log E exp(−2‖u − u′‖²) of different unit rows of z (Wang & Isola 2020); None where only moments are known.
     dropped, repeated : int
         Rows left out, and rows that repeat others.
+    below : tuple of float
+        Rates of the layers below the last; empty if they are not known.
     """
 
     embeddings: Moments
@@ -92,6 +94,7 @@ class Evidence:
     uniformity: float | None
     dropped: int
     repeated: int
+    below: tuple[float, ...]
 
     @property
     def basis(self) -> Basis:
@@ -140,7 +143,17 @@ def read_evidence(record: Record, *, bias: bool = False, drop_nonfinite: bool = 
         _uniformity(record, sample),
         dropped,
         repeated,
+        _below(record),
     )
+
+
+def _below(record: Record) -> tuple[float, ...]:
+    if BELOW not in record.arrays:
+        return ()
+    found = record.read(BELOW)
+    if found.size and not (found.min() >= 0 and found.max() <= 1e12):
+        raise InputError(BELOW, f"{found.min():.3g} to {found.max():.3g}", "must be between 0 and 1e12")
+    return tuple(map(float, found))
 
 
 def _predictor(

@@ -199,7 +199,7 @@ def _weights(evidence: Evidence, rates: FlowRates, axes: Array, here: Readings, 
         return w, w * lag
     if evidence.basis is Basis.BALANCE:
         w = np.abs(p) / math.sqrt(rates.rest_rate)
-    elif rates.decay is None:
+    elif rates.decay is None or not math.isfinite(rates.rest_rate):
         w = np.full_like(p, np.nan)
     elif rates.decay:
         # At rest ρ = p(1 + 1/x), x = αs/η, and w = p/√α.
@@ -213,7 +213,7 @@ def _weights(evidence: Evidence, rates: FlowRates, axes: Array, here: Readings, 
 def _from_embedding(read: Readings, w: Array, v: Array, rates: FlowRates, basis: Basis) -> Quantities:
     """Return what readings of the embedding say of modes: σ = s/w² and λ = κ/(wv)."""
     s, eta = read.context, rates.decay
-    if basis is Basis.REST and eta:
+    if basis is Basis.REST and eta and math.isfinite(rates.rest_rate):
         # w itself follows from s and ρ; the identity leaves nothing of ρ in the margin.
         x = rates.rest_rate * s / eta
         margin = np.divide((1 + x) ** 2, 4 * x, out=np.full_like(x, np.inf), where=(x > 0) & np.isfinite(x))
@@ -269,11 +269,13 @@ def _states(
             state = State.GONE
         elif rates.decay is None:
             state = State.UNKNOWN
+        elif not math.isfinite(rates.rest_rate):
+            state = State.LOST
         elif evidence.basis is Basis.REST:
             # With x = αs/η a rest at x < 1 would be p₋, which nothing stays at.
             here = told.correlation[i] != 0 and rates.rest_rate * told.embedding[i] > rates.decay
             state = State.SURVIVING if here else State.UNSETTLED
-        elif not told.margin[i] > 1 or not math.isfinite(rates.rest_rate):
+        elif not told.margin[i] > 1:
             state = State.LOST
         elif not reach[i] > ratio[i] * (1 - root[i]) / 2:
             state = State.BELOW

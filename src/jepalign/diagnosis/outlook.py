@@ -1,5 +1,6 @@
 """How many dimensions are left at the end: by the flow of the measured last layer where it is known, by thresholds otherwise."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,10 @@ def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: Flo
                 ", as the flow was not integrated: it lacks a predictor, or its fastest mode asks for too many steps"
             )
         return Outlook(static, min(low, static), max(high, static), words, static, found)
-    rank = max(found.rank - len(table.counted(State.MEAN)), 0)
-    words = f"the measured last layer's flow, integrated over {found.time:.3g} of flow time with features that stay"
+    moved = found.moving_rank
+    rank = max((found.rank if moved is None else moved) - len(table.counted(State.MEAN)), 0)
+    features = "features that stay" if moved is None else f"features that {len(evidence.below)} layers below move"
+    words = f"the measured last layer's flow, integrated over {found.time:.3g} of flow time with {features}"
     shift = rank - static
     width = len(table.states)
     return Outlook(rank, max(min(low + shift, rank), 0), min(max(high + shift, rank), width), words, static, found)
@@ -71,6 +74,8 @@ def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: Flo
 
 def _drawn(table: ModeTable, rates: FlowRates) -> np.ndarray:
     """Return the static rank of each replicate: dimensions on the other side of their threshold change theirs."""
+    if not math.isfinite(rates.rest_rate):
+        return np.zeros(len(table.drawn.margin))
     candidates = table.counted(*HELD, State.LOST, State.BELOW, State.UNSETTLED)
     if table.basis is Basis.REST:
         if not rates.decay:
@@ -100,13 +105,15 @@ def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | 
     # At rest p is near ρ and αw² near p²: the curvature σ(p² + αw²) is at most about 2σ.
     fastest = max(2 * float(np.linalg.eigvalsh(views.context)[-1]), rates.ema_rate or 0.0)
     evaluations = 4 * time * fastest
-    if not evaluations <= EVALUATIONS or evaluations * width * height * (width + height) > WORK:
+    products = width * height * (width + height) + 4 * len(evidence.below) * height**3
+    if not evaluations <= EVALUATIONS or evaluations * products > WORK:
         return None
     layer = LastLayer(
         views,
         evidence.encoder,
         evidence.predictor,
         evidence.target_encoder if lagging else None,
+        evidence.below,
     )
     run = RunSettings(
         weight_decay=rates.decay,

@@ -10,7 +10,17 @@ from jepalign import document as doc
 from jepalign.diagnosis import pictures
 from jepalign.diagnosis.diagnosis import Diagnosis
 from jepalign.diagnosis.modes import State
-from jepalign.diagnosis.text import HEADER, REMEDY_HEADER, cells, explained, facts, remedy_rows, shown
+from jepalign.diagnosis.text import (
+    HEADER,
+    PAST_HEADER,
+    REMEDY_HEADER,
+    cells,
+    explained,
+    facts,
+    past_rows,
+    remedy_rows,
+    shown,
+)
 from jepalign.pages import write_html
 from jepalign.storage import written_whole
 
@@ -95,21 +105,9 @@ def _blocks(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.B
         doc.ItemList(tuple(map(_literal, found.rates.remarks))),
     ]
     if found.past:
-        rows = [
-            (
-                each.name,
-                "–" if each.step is None else str(each.step),
-                f"{each.effective_rank:.2f}",
-                f"{each.alignment:.4g}",
-                "–" if each.uniformity is None else f"{each.uniformity:.4g}",
-                f"{each.power:.4g}",
-            )
-            for each in found.past
-        ]
-        header = ("record", "step", "effective rank", "alignment", "uniformity", "implicit power")
         blocks += [
             doc.Heading(1, "The run so far", "run"),
-            _table(header, rows, "The records in order of step.", "table-run"),
+            _table(PAST_HEADER, past_rows(found), "The records in order of step.", "table-run"),
         ]
     return blocks
 
@@ -117,7 +115,7 @@ def _blocks(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.B
 def _remedies(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.Block]:
     remedies = found.remedies
     if not remedies.terms:
-        return [doc.Paragraph(_literal(f"Nothing to be done: {remedies.why_none}."))]
+        return [doc.Paragraph(_literal(f"No remedy is computed: {remedies.why_none}."))]
     blocks: list[doc.Block] = [_table(REMEDY_HEADER, remedy_rows(found), explained(found), "table-remedies")]
     if "keeping" in files:
         blocks.append(

@@ -15,11 +15,15 @@ WEIGHTS = ("predictor", "encoder", "target_encoder")
 MEANS = ("count", "context_mean", "target_mean", "context_moment", "target_moment", "cross_moment")
 FEATURE_MEANS = tuple(f"features_{name}" for name in MEANS[1:])
 EXTRA_MEANS = ("prediction_moment", "prediction_context_moment", "uniformity", "context_fourth")
-NAMES = frozenset((*EMBEDDINGS, *FEATURES, *WEIGHTS, *MEANS, *FEATURE_MEANS, *EXTRA_MEANS, "step"))
+BELOW = (
+    "below"  # inputs/‖θ‖² of the layers below the last, first to last: see jepalign.linear_models.forecast.layer_rate
+)
+NAMES = frozenset((*EMBEDDINGS, *FEATURES, *WEIGHTS, *MEANS, *FEATURE_MEANS, *EXTRA_MEANS, BELOW, "step"))
 
 WIDEST = (
     8192  # dimensions of an embedding or a feature: their moments, a few times (2k)² numbers, take ten gigabytes then
 )
+DEEPEST = 64  # layers below the last that a flow is integrated with
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +165,8 @@ def _check_shapes(found: Mapping[str, Stored]) -> None:
         same("k" if name in EMBEDDINGS else "h", shape[1], name)
     if rows is not None and rows < 4:
         raise InputError("context", f"array of {rows} rows", "must have at least 4")
+    if BELOW in found and (len(found[BELOW].shape) != 1 or found[BELOW].shape[0] > DEEPEST):
+        raise InputError(BELOW, f"array of shape {found[BELOW].shape}", f"must be a row of at most {DEEPEST} numbers")
     shapes = {"predictor": "kk", "encoder": "kh", "target_encoder": "kh", "count": "", "uniformity": "", "step": ""}
     shapes |= {"context_fourth": "", "prediction_moment": "kk", "prediction_context_moment": "kk"}
     shapes |= {name: "k" if name.endswith("mean") else "kk" for name in MEANS[1:]}

@@ -23,6 +23,7 @@ TERMS: Mapping[str, tuple[str, Uniformity]] = MappingProxyType(
     }
 )
 DIRECTIONS = 1024  # random ones, for what SIGReg sees of an embedding
+TINY = 1e-29  # λ, σ and γ below this, or above its inverse, are beyond the range of the closed forms
 COSTED = 24  # surviving dimensions whose new rest is computed: evenly spaced, the extremes among them
 
 
@@ -120,7 +121,7 @@ def remedies(evidence: Evidence, table: ModeTable, rates: FlowRates) -> Remedies
     endangered = np.array(places, dtype=np.intp)
     if not places:
         return Remedies(nobody, (), None, "no dimension that is correlated beyond chance is about to be lost")
-    cross, variance = np.clip(np.abs(told.cross), 1e-29, 1e29), np.clip(told.variance, 1e-29, 1e29)
+    cross, variance = np.clip(np.abs(told.cross), TINY, 1 / TINY), np.clip(told.variance, TINY, 1 / TINY)
     survivors = table.counted(*ALIVE)
     shown = (
         survivors[np.unique(np.linspace(0, len(survivors) - 1, COSTED).astype(int))] if len(survivors) else survivors
@@ -171,7 +172,7 @@ def _push(term: Uniformity, moment: Array, axes: Array) -> Array:
 
 def _cost(cross: Array, variance: Array, rates: FlowRates, term: Uniformity, weight: float) -> tuple[float, float]:
     """Return the least and the greatest relative change in the variance of modes at their largest rest."""
-    if not len(cross) or not math.isfinite(weight):
+    if not len(cross) or not weight <= 1 / TINY:
         return math.nan, math.nan
 
     def at_rest(strength: float) -> Array:
@@ -181,6 +182,6 @@ def _cost(cross: Array, variance: Array, rates: FlowRates, term: Uniformity, wei
         unstable = np.ma.getmaskarray(rests.weight) | ~rests.stable.filled(False)
         return np.where(unstable, 0.0, rests.weight.filled(0.0)).max(axis=1)
 
-    before, after = at_rest(0.0), at_rest(weight)
+    before, after = at_rest(0.0), at_rest(weight if weight >= TINY else 0.0)
     change = (after[before > 0] / before[before > 0]) ** 2 - 1
     return (float(change.min()), float(change.max())) if len(change) else (math.nan, math.nan)

@@ -133,9 +133,10 @@ def spread(
 
 
 def interval(values: Array) -> tuple[Array, Array]:
-    """Return the 2.5 % and 97.5 % points of replicates, (1000, ...)."""
-    low, high = np.percentile(values, [2.5, 97.5], axis=0)
-    return low, high
+    """Return the 2.5 % and 97.5 % points of replicates, (1000, ...); some of them may be infinite."""
+    ordered = np.sort(values, axis=0)
+    last = len(ordered) - 1
+    return ordered[int(0.025 * last)], ordered[last - int(0.025 * last)]
 
 
 def _drawn(

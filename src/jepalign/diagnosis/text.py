@@ -136,7 +136,7 @@ def _dimensions(table: ModeTable) -> Table:
 def _remedies(found: Diagnosis) -> list[Any]:
     remedies = found.remedies
     if not remedies.terms:
-        return [_line(f"Nothing to be done: {remedies.why_none}.")]
+        return [_line(f"No remedy is computed: {remedies.why_none}.")]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in REMEDY_HEADER:
         table.add_column(column, overflow="fold")
@@ -199,10 +199,20 @@ def _assumptions(found: Diagnosis) -> Table:
 
 def _past(found: Diagnosis) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("record", "step", "effective rank", "alignment", "uniformity", "implicit power"):
+    for column in PAST_HEADER:
         table.add_column(column, justify="left" if column == "record" else "right", overflow="fold")
-    for each in found.past:
-        table.add_row(
+    for row in past_rows(found):
+        table.add_row(*row)
+    return table
+
+
+PAST_HEADER = ("record", "step", "effective rank", "alignment", "uniformity", "implicit power")
+
+
+def past_rows(found: Diagnosis) -> list[tuple[str, ...]]:
+    """Return rows of the table of records, in order of step."""
+    return [
+        (
             each.name,
             "–" if each.step is None else str(each.step),
             f"{each.effective_rank:.2f}",
@@ -210,7 +220,8 @@ def _past(found: Diagnosis) -> Table:
             "–" if each.uniformity is None else f"{each.uniformity:.4g}",
             f"{each.power:.4g}",
         )
-    return table
+        for each in found.past
+    ]
 
 
 def _heading(text: str) -> Text:
