@@ -115,6 +115,9 @@ def test_each_level_finds_the_modes_it_can_know(levels: dict[str, Diagnosis], ba
     np.testing.assert_allclose(table.values.margin[told], critical[order][told], rtol=0.3)
     lost = states(levels[basis.value])[list(order).index(3)]
     assert lost is (State.UNSETTLED if basis is Basis.REST else State.LOST)
+    # Of what is not at rest embeddings alone tell neither λ nor σ nor a margin, and none is made up.
+    hidden = np.isnan([table.values.variance, table.values.cross, table.values.margin, table.weight])
+    assert hidden.any(axis=0).sum() == hidden.all(axis=0).sum() == (basis is Basis.REST)
     assert levels[basis.value].outlook.rank == 4
 
 

@@ -82,6 +82,15 @@ def test_every_format_says_the_same(write: Callable[[Path, Arrays], Path], tmp_p
     assert {**found, "source": ""} == {**expected, "source": ""}
 
 
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("vit16", None), ("run-0012", 12), ("step300", 300), ("a.5", 5), ("3_7", 7), ("12b", 12), ("x", None)],
+)
+def test_steps_are_read_from_names(name: str, step: int | None, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.npz").write_bytes(as_npz(tmp_path / "plain", rows()).read_bytes())
+    assert open_record(tmp_path / f"{name}.npz").step == step
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float64, ">f4", np.int32])
 def test_every_kind_of_number_is_read(kind: Any, tmp_path: Path) -> None:
     arrays = {name: np.round(4 * value).astype(kind) for name, value in rows().items()}

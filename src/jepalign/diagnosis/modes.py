@@ -150,6 +150,11 @@ def mode_table(evidence: Evidence, rates: FlowRates, *, bias: bool, seed: int = 
     w, v = _weights(evidence, rates, axes, here, p)
     both = here.less(found.bias), found.replicates
     told, drawn = (_from_embedding(part, w, v, rates, evidence.basis) for part in both)
+    if evidence.basis is Basis.REST and rates.decay and math.isfinite(rates.rest_rate):
+        # No rest has so little variance: w, and with it λ, σ and the margin, would be those of a rest that is none.
+        moving = ~(rates.rest_rate * told.embedding > rates.decay)
+        for hidden in (w, v, *(part for each in (told, drawn) for part in (each.variance, each.cross, each.margin))):
+            hidden[..., moving] = np.nan
     size = (here.context + here.target) / 2
     mean = np.zeros(len(size), dtype=bool) if bias else _mostly_mean(moments, axes, size)
     states = _states(evidence, told, p, w, rates, mean, size <= GONE * size[0])

@@ -37,7 +37,7 @@ class Record:
     arrays : mapping of str to Stored
         By name; those that are there.
     step : int or None
-        The training step, from the array ``step`` or the last number in the file's name.
+        The training step, from the array ``step`` or the last number in the file's name that is no part of a word.
     """
 
     path: Path
@@ -130,7 +130,8 @@ def _step(record: Record) -> int | None:
         if not (value >= 0 and value == int(value)):
             raise InputError("step", value, "must be an integer, at least 0")
         return int(value)
-    numbers = re.findall(r"[0-9]{1,15}", record.path.stem)
+    # Not the 16 of vit16: a number of its own, or that of step100.
+    numbers = re.findall(r"(?:(?<![A-Za-z0-9])|(?<=step))[0-9]{1,15}", record.path.stem)
     return int(numbers[-1]) if numbers else None
 
 
