@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -397,6 +398,15 @@ def test_files_that_are_none_are_refused(name: str, content: bytes, tmp_path: Pa
 
 def test_places_without_records_are_refused(tmp_path: Path) -> None:
     for place in (tmp_path / "absent", tmp_path, Path("/dev/zero")):
+        with pytest.raises(InputError):
+            diagnose(place)
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    as_folder(tmp_path / "run", {"context": rows()["context"]})
+    os.mkfifo(tmp_path / "run" / "target.npy")
+    os.mkfifo(tmp_path / "pipe.npz")
+    for place in (tmp_path / "run", tmp_path / "pipe.npz"):
         with pytest.raises(InputError):
             diagnose(place)
 

@@ -57,7 +57,8 @@ def arrays(path: Path, names: frozenset[str]) -> Mapping[str, Stored]:
     """
     with reading(path):
         if path.is_dir():
-            return {file.stem: _npy(file) for file in sorted(path.glob("*.npy")) if file.stem in names}
+            # A pipe of such a name would be waited for.
+            return {file.stem: _npy(file) for file in path.glob("*.npy") if file.stem in names and file.is_file()}
         openers: Mapping[str, Callable[[Path, frozenset[str]], Mapping[str, Stored]]] = {
             ".npz": _npz,
             ".safetensors": _safetensors,
