@@ -32,8 +32,8 @@ PREDICTORS = {"no predictor": "without predictor", "predictor": "with predictor"
 COLLAPSING = [("no predictor", target) for target in TARGETS] + [("predictor", "no stop-gradient")]
 VIEWS = {"fresh views": "o", "fixed views": "s"}
 FROZEN = "frozen features"
-ARCHITECTURES = ("linear", "tanh", "relu")
-LONGEST, APART = 40.0, 6.5
+ARCHITECTURES = ("linear", "tanh", "relu", "convolutional")
+LONGEST, APART = 40.0, 5.2
 """How long modes are followed, and the distance between architectures beside them."""
 RATES = "rates"
 
@@ -89,9 +89,9 @@ class Ablation:
             r"The ablation cube. Above: the share of $\mathrm{tr}\,\Phi$ that is left. Lines: one mode with $\lambda = "
             rf"{n['lambda']}$, $\sigma = \alpha = 1$, no decay and, where the target lags, $\beta = {n['beta']}$; solid: closed "
             r"form, proved; dashed: computed, by integration; rates are those of $w$. Markers: measured at the end of trainings "
-            r"of linear, tanh and "
-            r"ReLU encoders of digits (from left to right), on views drawn afresh (circles) or fixed (squares); bars: two "
-            r"seeds. Without a predictor everything collapses, with stop-gradient at half the rate, and EMA only delays it; a "
+            r"of linear, tanh, ReLU and convolutional tanh encoders of digits (from left to right), on views drawn afresh "
+            r"(circles) or fixed (squares); bars: two seeds. Without a predictor everything collapses, with "
+            r"stop-gradient at half the rate, and EMA only delays it; a "
             r"predictor through whose target the gradient passes collapses at $1 - \rho^2$ or faster. With predictor and "
             rf"stop-gradient the mode rests at $p^* = \rho = {n['rest']}$, with EMA too. The two readings of EMA without "
             r"stop-gradient: a gradient through the average, in the flow the same as stop-gradient and EMA, though a step of "
@@ -194,7 +194,8 @@ def rates(measured: Measurement) -> list[Series]:
     found = [Series(RATES, "predicted", Evidence.COMPUTED, np.array([-0.5, len(COLLAPSING) - 0.5]), np.ones(2))]
     for group, views in enumerate((FROZEN, *VIEWS)):
         values = quotients(measured, views)
-        x = np.arange(len(COLLAPSING))[:, None] + (group - 1) * 0.3 + (np.arange(len(ARCHITECTURES)) - 1) * 0.075
+        apart = 0.06 * (np.arange(len(ARCHITECTURES)) - (len(ARCHITECTURES) - 1) / 2)
+        x = np.arange(len(COLLAPSING))[:, None] + (group - 1) * 0.3 + apart
         found.append(between_seeds(RATES, views, x.ravel(), values.reshape(-1, values.shape[2])))
     return found
 
@@ -243,8 +244,9 @@ def draw_corner(axes: Axes, data: FigureData, predictor: str, target: str) -> No
     """Draw one corner: its mode over time, and what is left of trained encoders beside it."""
     panel = f"{predictor}, {target}"
     colour = role(predictor, target)
-    axes.set(yscale="log", xlim=(0, LONGEST + 4 * APART), ylim=(4e-5, 200), yticks=(1e-4, 1e-2, 1))
-    axes.set_xticks((0, LONGEST / 2, LONGEST, LONGEST + 2 * APART), ("0", f"{LONGEST / 2:.0f}\ntime", "", "\ntrained"))
+    room = (len(ARCHITECTURES) + 1) * APART
+    axes.set(yscale="log", xlim=(0, LONGEST + room), ylim=(4e-5, 200), yticks=(1e-4, 1e-2, 1))
+    axes.set_xticks((0, LONGEST / 2, LONGEST, LONGEST + room / 2), ("0", f"{LONGEST / 2:.0f}\ntime", "", "\ntrained"))
     axes.minorticks_off()
     axes.tick_params(axis="y", labelsize=axes.yaxis.label.get_fontsize())
     axes.axvline(LONGEST + 0.25 * APART, ymax=0.8, color=FAINT, lw=0.5)

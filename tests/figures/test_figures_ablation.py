@@ -74,11 +74,11 @@ def test_the_words_in_a_panel_are_those_of_its_curve(predictor: str, target: str
 
 def invented() -> Measurement:
     """Return a measurement of the experiment's shape in which every number tells where it belongs."""
-    names = [f"{kind} 9-9" for kind in ("relu", "linear", "tanh") for _ in range(2)]
-    views = ["fixed views", "fresh views"] * 3
+    names = [f"{kind} 9-9" for kind in ("relu", "linear", "tanh", "convolutional") for _ in range(2)]
+    views = ["fixed views", "fresh views"] * 4
     corners = [f"{predictor}, {target}" for predictor, target in reversed(CORNERS)]
-    shape = (6, 10, 2)
-    left = 1e-3 * (1 + np.arange(120.0).reshape(shape))
+    shape = (8, 10, 2)
+    left = 1e-3 * (1 + np.arange(160.0).reshape(shape))
     told = np.ones(shape)
     arrays = {
         "architecture": np.array(names),
@@ -88,8 +88,8 @@ def invented() -> Measurement:
         "left": left,
         "rate": left / 7,
         "from_start": told / 7,
-        "frozen_rate": left[:3] * 3,
-        "frozen_flow": told[:3] * 3,
+        "frozen_rate": left[:4] * 3,
+        "frozen_flow": told[:4] * 3,
     }
     return Measurement("ablation", arrays, [], "", {})
 
@@ -98,8 +98,8 @@ def test_the_figure_shows_the_measurement_it_is_given(tmp_path: object) -> None:
     save(invented(), str(tmp_path))
     arrays = invented().arrays
     data = Ablation(str(tmp_path)).compute()
-    # relu, linear, tanh as stored, fixed before fresh: shown as linear, tanh, relu.
-    for views, runs in (("fixed views", [2, 4, 0]), ("fresh views", [3, 5, 1])):
+    # relu, linear, tanh, convolutional as stored, fixed before fresh: shown as linear, tanh, relu, convolutional.
+    for views, runs in (("fixed views", [2, 4, 0, 6]), ("fresh views", [3, 5, 1, 7])):
         for corner, (predictor, target) in enumerate(reversed(CORNERS)):
             shown = data[f"{predictor}, {target}/{views}"]
             expected = arrays["left"][runs, corner]
@@ -109,12 +109,12 @@ def test_the_figure_shows_the_measurement_it_is_given(tmp_path: object) -> None:
             assert (shown.x > ablation.LONGEST).all()
         rates = data[f"rates/{views}"]
         # The first corner drawn is the last that is stored.
-        assert rates.extra["low"][:3] == pytest.approx(arrays["left"][runs, 9, 0], rel=1e-14)
+        assert rates.extra["low"][:4] == pytest.approx(arrays["left"][runs, 9, 0], rel=1e-14)
     # With a predictor and no stop-gradient, the last one drawn.
-    frozen = data["rates/frozen features"].extra["high"][15:]
-    assert frozen == pytest.approx(arrays["left"][[1, 2, 0], 4, 1], rel=1e-14)
+    frozen = data["rates/frozen features"].extra["high"][20:]
+    assert frozen == pytest.approx(arrays["left"][[1, 2, 0, 3], 4, 1], rel=1e-14)
     assert data.numbers["least"] == pytest.approx(arrays["left"][0, 1, 0], rel=0)
-    assert data.numbers["most, fresh views"] == pytest.approx(arrays["left"][5, 8, 1], rel=0)
+    assert data.numbers["most, fresh views"] == pytest.approx(arrays["left"][7, 8, 1], rel=0)
     assert [path.name for path in data.inputs] == ["ablation.npz", "ablation.json"]
 
 

@@ -8,6 +8,7 @@ import torch
 
 from jepalign.linear_models import LinearJEPA, ViewPair
 from jepalign.linear_models.dictionary import DICTIONARY
+from jepalign.measurements import load
 from jepalign.simulations.ablation import SCALES, VIEWS, Views, ablation, control_rows, frozen_run, network
 from jepalign.simulations.corners import CORNERS, Corner, Cube, Moments, horizon, slow_rate
 from jepalign.simulations.encoders import linear_predictor
@@ -126,3 +127,23 @@ def test_quick_run(monkeypatch: pytest.MonkeyPatch) -> None:
         exact = "fixed views" in entry["architecture"] and "ablation: decay by" in entry["experiment"]
         if exact or "control" in entry["experiment"]:
             assert entry["verdict"] == "holds", entry
+
+
+def test_what_the_page_on_deep_encoders_says_of_the_committed_run() -> None:
+    found = load("ablation").arrays
+    dies = found["survives"] == 0
+    quotient = np.median((found["rate"] / found["from_start"])[:, dies], axis=2)
+    kinds = [str(name).split()[0] for name in found["architecture"]]
+    runs = {(kind, views): quotient[q] for q, (kind, views) in enumerate(zip(kinds, found["views"], strict=True))}
+    fresh, fixed = ({kind: runs[kind, views] for kind in kinds} for views in VIEWS)
+    assert np.abs(fresh["linear"] - 1).max() < 0.035
+    perceptrons = np.concatenate((fresh["tanh"], fresh["relu"]))
+    assert perceptrons.min() > 0.75
+    assert perceptrons.max() < 0.92
+    assert fresh["convolutional"].min() > 0.705
+    assert fresh["convolutional"].max() < 0.77
+    assert max(fixed["tanh"].min(), fixed["relu"].min()) < 0.25
+    assert fixed["convolutional"].min() > 0.57
+    assert fixed["convolutional"].max() < 0.8
+    frozen = np.median((found["frozen_rate"] / found["frozen_flow"])[:, dies], axis=2)
+    assert np.abs(frozen - 1).max() < 0.03
