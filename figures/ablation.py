@@ -1,21 +1,16 @@
 """The ablation cube (4.1): predictor, stop-gradient and EMA, alone and together; what lives, and at what rate the rest dies."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import FAINT, Evidence
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.trajectories import balanced_jepa, ema_without_predictor
 from jepalign.linear_models.views import ViewPair
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 CROSS, LAG = 0.8, 0.3
 """λ and β of the mode that is drawn; σ = 1, α = 1, no decay, and w = v = p = 1 at the start."""
@@ -38,19 +33,13 @@ LONGEST, APART = 40.0, 5.2
 RATES = "rates"
 
 
-class Ablation:
+class Ablation(FromMeasurements):
     """Every corner of the cube, both readings of EMA without stop-gradient: a mode, trained encoders, and rates of collapse.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where ablation.npz and ablation.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "ablation"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Solve the mode of every corner and read the measurement.
@@ -60,9 +49,7 @@ class Ablation:
         InputError
             If it is missing; the message names the command that makes it.
         """
-        measured = load("ablation", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "ablation.npz", folder / "ablation.json")
+        measured, inputs = self.read("ablation")
         series = [*modes(), *ends(measured), *rates(measured)]
         return FigureData(tuple(series), summary(measured), inputs)
 

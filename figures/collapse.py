@@ -1,23 +1,18 @@
 """Collapse (4.3-4.5): a fold with hysteresis against the contrastive pitchfork, and which dimensions of trained encoders survive."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.collapse import critical_weight_decay
 from jepalign.linear_models.contrastive import SpectralContrastive
 from jepalign.linear_models.flow import State, integrate
 from jepalign.linear_models.views import ViewPair
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 CROSS, LAG = 0.8, 0.3
 """λ of the mode that is drawn, σ = 1, α = 1, and β of the target while the decay is swept."""
@@ -34,19 +29,13 @@ LOWEST, HIGHEST = 0.02, 1.6
 BELOW = ("below", "below, alive")
 
 
-class Collapse:
+class Collapse(FromMeasurements):
     """Where a mode rests over weight decay, in a JEPA and under a contrastive loss; the phase diagram; what EMA does to it.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where phase.npz and phase.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "collapse"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Find the branches, sweep the decay, and read the measurement.
@@ -56,9 +45,7 @@ class Collapse:
         InputError
             If it is missing; the message names the command that makes it.
         """
-        measured = load("phase", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "phase.npz", folder / "phase.json")
+        measured, inputs = self.read("phase")
         swept = sweep()
         lagged = lagging(measured)
         series = [*fold(), *swept, *pitchfork(), *lagged]

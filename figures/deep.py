@@ -4,10 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +12,7 @@ from matplotlib.figure import Figure
 
 from jepalign.errors import InputError
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, plot
 from jepalign.figures.style import Evidence
 from jepalign.measurements import Measurement, load
 
@@ -95,19 +92,13 @@ class Claim:
         return min(max(self.error, low), high)
 
 
-class Deep:
+class Deep(FromMeasurements):
     """Every prediction that was put to trained networks, by experiment, claim and architecture.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        The folder of the measurements; by default, that of the package.
+    The measurements are read from ``measurements``, by default the package's.
     """
 
     name = "deep"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Read every measurement that an experiment made.
@@ -117,8 +108,7 @@ class Deep:
         InputError
             If there is none; the message names the command that makes them.
         """
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        names = experiments(folder)
+        names = experiments(self.folder)
         claims = [claim for name in names for claim in claims_of(load(name, self.measurements))]
         lines, _ = layout(claims)
         series = [
@@ -127,7 +117,7 @@ class Deep:
             for outcome in ("holds", "fails", "no number")
             if (group := [each for each in claims if (each.column, each.outcome) == (column, outcome)])
         ]
-        inputs = tuple(folder / f"{name}.{ending}" for name in names for ending in ("npz", "json"))
+        inputs = tuple(self.folder / f"{name}.{ending}" for name in names for ending in ("npz", "json"))
         return FigureData(tuple(series), summary(claims), inputs)
 
     def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:

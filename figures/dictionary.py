@@ -1,10 +1,6 @@
 """The dictionary (2.0): predictors beside the uniformity they implement, and the predictors that encoders learn."""
 
 from collections.abc import Callable
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,12 +8,12 @@ from matplotlib.figure import Figure
 
 from jepalign.datasets import digits, two_views
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.dictionary import DICTIONARY
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.views import ViewPair
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 LARGEST = 3.4
 EXAMPLE = 0.6
@@ -91,19 +87,13 @@ def deep_predictors(measured: Measurement) -> tuple[list[Series], float]:
     return found, max(distances)
 
 
-class Dictionary:
+class Dictionary(FromMeasurements):
     """Five predictor spectra g(s) and, beside them, the uniformity functionals u(s) that they implement, g = 1 + u'.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where wiener.npz and wiener.json lie, which hold predictors that were learnt; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "dictionary"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Evaluate every entry, find the optimum g(s) = ρ of the example, learn a predictor, and read those of deep encoders.
@@ -113,8 +103,8 @@ class Dictionary:
         InputError
             If the measurement is missing; the message names the command that makes it.
         """
-        deep, distance = deep_predictors(load("wiener", self.measurements))
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
+        measured, inputs = self.read("wiener")
+        deep, distance = deep_predictors(measured)
         s = np.linspace(0.0, np.sqrt(LARGEST), 201)[1:] ** 2  # dense at 0, where √s is steep
         series: list[Series] = []
         optima: dict[str, float] = {}
@@ -139,7 +129,7 @@ class Dictionary:
             "deep, distance": distance,
             "deep, largest": max(float(each.y.max()) for each in deep),
         }
-        return FigureData(tuple(series), numbers, (folder / "wiener.npz", folder / "wiener.json"))
+        return FigureData(tuple(series), numbers, inputs)
 
     def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw the two panels."""

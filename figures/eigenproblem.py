@@ -1,16 +1,11 @@
 """One eigenproblem, different scales (1.3, 1.5, 6.1): what every objective selects, and how large it makes it."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.collapse import critical_weight_decay, equilibria
 from jepalign.linear_models.contrastive import BarlowTwins, InfoNCE, SpectralContrastive, VICReg, WhitenedAlignment
@@ -18,7 +13,7 @@ from jepalign.linear_models.guarantees import subspace_angles
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.rest import Separable
 from jepalign.linear_models.views import ViewPair
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 TEMPERATURE, WIDTH = 0.5, 4
 """τ of InfoNCE with dot products (1 with the Gaussian kernel), and VICReg's k, over which it averages."""
@@ -52,19 +47,13 @@ DECAYS = (0.03, 0.13)
 TOP = 2.0
 
 
-class Eigenproblem:
+class Eigenproblem(FromMeasurements):
     """Optima of seven objectives over the correlation of a mode, and what five of them learn.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where subspace.npz and subspace.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "eigenproblem"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Evaluate the optima, descend to them from random starts, and read the measurement.
@@ -74,9 +63,7 @@ class Eigenproblem:
         InputError
             If it is missing; the message names the command that makes it.
         """
-        measured = load("subspace", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "subspace.npz", folder / "subspace.json")
+        measured, inputs = self.read("subspace")
         found, angle = descended()
         series = [*optima(), *found, *decayed(measured)]
         for panel in (POSITIVE, INDEFINITE):

@@ -1,18 +1,13 @@
 """Times to leave collapse (4.5), log–log: ~1/ε for a balanced JEPA, ~log 1/ε for a contrastive loss, linear and deep."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import COLOURS, Evidence
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 # By the kind of start in the measurement: name in print, colour, marker.
 KINDS = {
@@ -24,19 +19,13 @@ PANELS = {"linear": "linear encoder", "tanh": "tanh MLP", "relu": "ReLU MLP"}
 ALIGNED = "aligned"
 
 
-class Escape:
+class Escape(FromMeasurements):
     """Escape times of aligned modes against their closed forms, and of linear and deep encoders against frozen features.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where escape.npz and escape.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "escape"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Read the measurement.
@@ -46,9 +35,7 @@ class Escape:
         InputError
             If it is missing; the message names the command that makes it.
         """
-        measured = load("escape", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "escape.npz", folder / "escape.json")
+        measured, inputs = self.read("escape")
         return FigureData(tuple(series_of(measured)), summary(measured), inputs)
 
     def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:

@@ -1,20 +1,15 @@
 """What carries over (chapter 6): how far subspaces turn against their bound, and the risk of linear probes by objective."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.figures.turned_subspaces import CAUSES, turned_subspaces
 from jepalign.linear_models.guarantees import SubspaceBound
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 # By the name in the measurement: name in print, colour, marker.
 OBJECTIVES = {
@@ -36,19 +31,13 @@ VACUOUS = 30.0
 """Bounds from here on, and where the gap is closed, are drawn at the edge: sines of the spaces that are shown are at most √k."""
 
 
-class Guarantees:
+class Guarantees(FromMeasurements):
     """The sin-theta bound on random and real instances; subspaces and probes of encoders trained with every objective.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where subspace.npz and subspace.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "guarantees"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Turn subspaces, and read the measurement.
@@ -58,11 +47,9 @@ class Guarantees:
         InputError
             If it is missing; the message names the command that makes it.
         """
-        measured = load("subspace", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
+        measured, inputs = self.read("subspace")
         turned = turned_subspaces()
         series = [*turns(turned), *angles(measured), *linear_risks(measured), *tanh_risks(measured)]
-        inputs = (folder / "subspace.npz", folder / "subspace.json")
         return FigureData(tuple(series), tightness(turned) | summary(measured), inputs)
 
     def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:

@@ -1,10 +1,5 @@
 """Hybrids (4.6): the weights of explicit uniformity that repel collapse and that rescue a mode, and what published ones do."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,26 +18,19 @@ from jepalign.figures.hybrid_series import (
     summary,
     thresholds,
 )
-from jepalign.figures.publication import FigureData, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, number, plot
 from jepalign.figures.style import COLOURS, FAINT
-from jepalign.measurements import load
 
 STRENGTH = r"weight $\gamma\sigma/\eta$"
 
 
-class Hybrids:
+class Hybrids(FromMeasurements):
     """Thresholds over κ, rests over the weight of the term, collapsed deep encoders, and published weights.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where hybrid.npz and hybrid.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "hybrids"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Evaluate thresholds and rests, and read the measurement.
@@ -52,9 +40,7 @@ class Hybrids:
         InputError
             If the measurement is missing; the message names the command that makes it.
         """
-        measured = load("hybrid", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "hybrid.npz", folder / "hybrid.json")
+        measured, inputs = self.read("hybrid")
         series = [*thresholds(measured), *rests(measured), *deep(measured), *published(measured)]
         return FigureData(tuple(series), summary(measured), inputs)
 

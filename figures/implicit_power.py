@@ -1,21 +1,16 @@
 """The power identity (2.4) on digits: the implicit repulsive power tr(F_uWᵀ) against the alignment loss ½E‖z − z⁺‖²."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.datasets import digits, two_views
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.views import ViewPair
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 UNIT = np.finfo(float).eps / 2
 MARKERS = ("x", "s", "o", "^", "D", "v", "p")
@@ -26,19 +21,13 @@ NAMES = {"linear": "linear encoder", "tanh": "tanh MLP", "relu": "ReLU MLP", "ge
 """In print, by the first word of the architecture."""
 
 
-class Power:
+class Power(FromMeasurements):
     """Power against alignment loss, linear and deep, and both over the training of a JEPA that learns its predictor.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where power.npz and power.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "power"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Read the measurement and evaluate the linear model on the covariances of digits.
@@ -48,9 +37,7 @@ class Power:
         InputError
             If the measurement is missing; the message names the command that makes it.
         """
-        measured = load("power", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "power.npz", folder / "power.json")
+        measured, inputs = self.read("power")
         linear, linear_error = linear_model()
         low, high = linear.x.min() / 1.6, linear.x.max() * 1.6
         ends = np.array([low, high])

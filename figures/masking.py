@@ -1,10 +1,5 @@
 """Masks (7.2): how many dimensions a mask leaves alive, over mask ratio, block length and weight decay, for both targets."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -12,11 +7,11 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, density, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, density, number, plot
 from jepalign.figures.style import DENSITY, Evidence
 from jepalign.linear_models.collapse.thresholds import surviving_rank
 from jepalign.linear_models.masking.laws import BlockMask, exponential_tokens
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 TARGETS = ("output", "input")
 TOKENS, CORRELATION, DECAY = 48, 0.9, 0.01
@@ -37,19 +32,13 @@ ELSEWHERE = {
 """Markers of encoders whose modes are coupled, or whose features are learnt."""
 
 
-class Masks:
+class Masks(FromMeasurements):
     """Predicted fields of surviving rank, and measured ranks: on a ring, and where the prediction is a bound or from features.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where masks.npz and masks.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "masks"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Evaluate the surviving rank over masks, and read the measurement.
@@ -59,9 +48,7 @@ class Masks:
         InputError
             If the measurement is missing; the message names the command that makes it.
         """
-        measured = load("masks", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "masks.npz", folder / "masks.json")
+        measured, inputs = self.read("masks")
         series: list[Series] = []
         for target in TARGETS:
             series += [ratio_field(target), decay_field(target), *ring(measured, target), *elsewhere(measured, target)]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jepalign.figures.style import COLOURS, DENSITY, Evidence, venue_named
+from jepalign.measurements import Measurement, load
 from jepalign.storage import output_directory, versions, written_whole
 
 PNG_DOTS_PER_INCH = 300
@@ -112,6 +114,29 @@ class PublicationFigure(Protocol):
     def alt(self, data: FigureData) -> str:
         """Return a plain sentence or two for those who cannot see it."""
         ...
+
+
+class FromMeasurements:
+    """What figures share that read stored measurements.
+
+    Parameters
+    ----------
+    measurements : path, optional
+        Where NAME.npz and NAME.json lie; by default, in the package.
+    """
+
+    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
+        self.measurements = None if measurements is None else Path(measurements)
+
+    @property
+    def folder(self) -> Traversable:
+        """Where the measurements lie."""
+        return self.measurements or resources.files("jepalign.simulations") / "measurements"
+
+    def read(self, name: str, *, command: str | None = None) -> tuple[Measurement, tuple[Traversable, ...]]:
+        """Return a measurement and its two files; ``InputError`` names the command that makes a missing one."""
+        measured = load(name, self.measurements, command=command)
+        return measured, (self.folder / f"{name}.npz", self.folder / f"{name}.json")
 
 
 def plot(axes: Axes, series: Series, role: str, **options: Any) -> Line2D:

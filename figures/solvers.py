@@ -1,18 +1,13 @@
 """What the closed forms cost beside integrators: work against precision, and seconds by size (chapter 5)."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import FAINT, Evidence
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 COMMAND = "make bench"
 CLOSED = "closed form"
@@ -32,19 +27,13 @@ WORST = 1e2
 """Where an integration without a finite or smaller error is drawn."""
 
 
-class Solvers:
+class Solvers(FromMeasurements):
     """True error against seconds of closed forms and integrators, and how seconds grow with the size of a problem.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where solvers.npz and solvers.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "solvers"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Read the measurement.
@@ -54,9 +43,7 @@ class Solvers:
         InputError
             If it is missing; the message names the command that makes it.
         """
-        measured = load("solvers", self.measurements, command=COMMAND)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "solvers.npz", folder / "solvers.json")
+        measured, inputs = self.read("solvers", command=COMMAND)
         series = (*work(measured), *growth(measured))
         return FigureData(series, summary(measured), inputs)
 

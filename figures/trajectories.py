@@ -1,15 +1,10 @@
 """Trajectories in closed form (chapter 5): aligned modes of one to four layers, the order of learning, and deep encoders."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, number, plot
 from jepalign.figures.style import COLOURS, FAINT
 from jepalign.figures.trajectory_series import (
     ALIGNED,
@@ -23,22 +18,15 @@ from jepalign.figures.trajectory_series import (
     random_starts,
     summary,
 )
-from jepalign.measurements import load
 
 
-class Trajectories:
+class Trajectories(FromMeasurements):
     """Closed forms over training, aligned and not, linear and deep, and in which order modes are learnt.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where trajectories.npz and trajectories.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "trajectories"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Evaluate the closed forms, integrate the same flows, and read the measurement.
@@ -48,9 +36,7 @@ class Trajectories:
         InputError
             If the measurement is missing; the message names the command that makes it.
         """
-        measured = load("trajectories", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "trajectories.npz", folder / "trajectories.json")
+        measured, inputs = self.read("trajectories")
         series = [*aligned(measured), *order(measured), *random_starts(measured), *deep(measured)]
         return FigureData(tuple(series), summary(measured, series), inputs)
 

@@ -1,21 +1,16 @@
 """World models (7.4, 4.7): planes that turn, which a JEPA keeps whatever their angle and a contrast over time loses, and their rollouts."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jepalign.figures import style
-from jepalign.figures.publication import FigureData, Series, number, plot
+from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
 from jepalign.figures.style import COLOURS, FAINT, Evidence
 from jepalign.linear_models.contrastive.spectral import SpectralContrastive
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.masking.rollout import rotation_modes, rotation_views
-from jepalign.measurements import Measurement, load
+from jepalign.measurements import Measurement
 
 SHRINKAGE = 0.9
 """ρ of the plane whose thresholds are drawn over its angle."""
@@ -40,19 +35,13 @@ ROLLED = {
 """By the run in the measurement: name in print, colour, marker, and how far to the right, in steps, it is drawn."""
 
 
-class WorldModel:
+class WorldModel(FromMeasurements):
     """Which turning planes survive, in theory and in trained linear and deep encoders, and how far their rollouts hold.
 
-    Parameters
-    ----------
-    measurements : path, optional
-        Where world-model.npz and world-model.json lie; by default, in the package.
+    The measurement is read from ``measurements``, by default the package's.
     """
 
     name = "world-model"
-
-    def __init__(self, measurements: str | PathLike[str] | None = None) -> None:
-        self.measurements = None if measurements is None else Path(measurements)
 
     def compute(self) -> FigureData:
         """Evaluate the thresholds over the angle, solve flows on both sides of them, and read the measurement.
@@ -62,9 +51,7 @@ class WorldModel:
         InputError
             If the measurement is missing; the message names the command that makes it.
         """
-        measured = load("world-model", self.measurements)
-        folder: Traversable = self.measurements or files("jepalign.simulations") / "measurements"
-        inputs = (folder / "world-model.npz", folder / "world-model.json")
+        measured, inputs = self.read("world-model")
         series = [*thresholds(), *flows(), *planes(measured), *recovered(measured), *rollouts(measured)]
         return FigureData(tuple(series), summary(measured), inputs)
 
