@@ -18,6 +18,7 @@ from jepalign.diagnosis.evidence import Basis
 from jepalign.diagnosis.gathering import Blocks
 from jepalign.diagnosis.modes import State
 from jepalign.diagnosis.moments import from_pairs
+from jepalign.diagnosis.page import write_page
 from jepalign.diagnosis.remedies import TERMS
 from jepalign.diagnosis.settings import Settings, flow_rates
 from jepalign.diagnosis.spread import interval, spread
@@ -411,7 +412,7 @@ def test_more_decay_loses_more_and_asks_for_more(folder: Path, levels: dict[str,
 @pytest.mark.parametrize("of", ["variance", "cross"])
 @pytest.mark.parametrize("rows_known", [True, False], ids=["rows", "moments"])
 def test_intervals_cover_known_spectra(rows_known: bool, of: Literal["variance", "cross"]) -> None:
-    """95 % intervals along eight axes, two pairs of them close: at least 92 % of 8 × 60 eigenvalues are covered, with the bias taken off.
+    """95 % intervals along eight axes, two pairs of them close: at least 92 % of 8 × 40 eigenvalues are covered, with the bias taken off.
 
     If each were covered with 0.95 and draws were independent the share would have a standard deviation of 0.01; close pairs are dependent.
     """
@@ -422,7 +423,7 @@ def test_intervals_cover_known_spectra(rows_known: bool, of: Literal["variance",
     truth = variance * (rho if of == "cross" else 1.0)
     rng = np.random.default_rng(7)
     covered = {"eigenvalue": 0, "correlation": 0}
-    for _ in range(60):
+    for _ in range(40):
         first = rng.normal(size=(600, 8))
         second = rho * first + np.sqrt(1 - rho**2) * rng.normal(size=first.shape)
         z, target = first * np.sqrt(variance), second * np.sqrt(variance)
@@ -440,8 +441,8 @@ def test_intervals_cover_known_spectra(rows_known: bool, of: Literal["variance",
         # Axes of close pairs turn, and a correlation belongs to an axis: it is known of those that are alone.
         low, high = interval(read.correlation)
         covered["correlation"] += int(((low <= rho) & (rho <= high))[[0, 3, 6, 7]].sum())
-    assert covered["eigenvalue"] >= 0.92 * 8 * 60
-    assert covered["correlation"] >= 0.92 * 4 * 60
+    assert covered["eigenvalue"] >= 0.92 * 8 * 40
+    assert covered["correlation"] >= 0.92 * 4 * 40
 
 
 def test_sorting_bias_is_what_sorting_adds() -> None:
@@ -470,9 +471,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(
-    folder: Path, levels: dict[str, Diagnosis]
+    folder: Path, levels: dict[str, Diagnosis], tmp_path: Path
 ) -> None:
-    done = run(str(folder / "features.npz"), "--weight-decay", str(ETA), "--json", "-", "--fail-under-rank", "5")
+    words = ("--weight-decay", str(ETA), "--json", "-", "--fail-under-rank", "5", "--out", str(tmp_path / "page"))
+    done = run(str(folder / "features.npz"), *words)
     assert done.returncode == 1, done.stderr
     data = json.loads(done.stdout)
     assert {
@@ -485,6 +487,7 @@ def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(
         "remedies",
     } <= set(data)
     assert data["surviving_rank"] == 4
+    assert (tmp_path / "page" / "diagnosis.html").is_file()
     assert " ".join(done.stderr.split()).startswith(data["verdict"])
     assert data["correlation"] == sorted(data["correlation"], reverse=True)
     assert {"cross", "variance", "correlation", "state"} <= set(data["dimensions"][0])
@@ -492,10 +495,10 @@ def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(
 
 def test_the_page_stands_alone(folder: Path, levels: dict[str, Diagnosis], tmp_path: Path) -> None:
     out = tmp_path / "page"
-    rates = {"weight-decay": ETA, "learning-rate": 0.1, "predictor-learning-rate": 0.1 * ALPHA}
-    flags = [word for name, value in rates.items() for word in (f"--{name}", str(value))]
-    done = run(str(folder / "balance.npz"), *flags, "--predictor-weight-decay", str(ETA / ALPHA), "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    out.mkdir()
+    rates = {"weight_decay": ETA, "predictor_weight_decay": ETA / ALPHA}
+    rates |= {"learning_rate": 0.1, "predictor_learning_rate": 0.1 * ALPHA}
+    write_page(diagnose(folder / "balance.npz", rates), out)
     text = (out / "diagnosis.html").read_text()
     assert "<script" not in text
     assert "data:image/png" in text
@@ -573,8 +576,10 @@ def test_unknown_settings_are_refused(tmp_path: Path) -> None:
         diagnose(path)
 
 
-@pytest.mark.parametrize("shape", ["full", "rank one", "dead", "tiny"])
-@pytest.mark.parametrize("predictor", ["none", "zero", "negative", "nilpotent"])
+@pytest.mark.parametrize(
+    ("shape", "predictor"),
+    [("full", "zero"), ("full", "negative"), ("rank one", "none"), ("dead", "nilpotent"), ("tiny", "nilpotent")],
+)
 def test_degenerate_records_are_diagnosed_without_a_warning(shape: str, predictor: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(12)
     h = rng.normal(size=(40, 6))
@@ -628,7 +633,7 @@ def test_a_recorded_run_is_diagnosed_and_ends_as_told(tmp_path: Path) -> None:
     encoder, predictor = MLP((64, 8), "linear", seed=0), linear_predictor(8, seed=1)
     rates = Rates(step=0.1, weight_decay=0.04, ema=0.5)
     jepa = JEPA(encoder, predictor, rates)
-    total, early = 3000, 300
+    total, early = 1500, 150
     given = {"learning_rate": rates.step, "weight_decay": 0.04, "ema_momentum": 1 - 0.05, "steps": total}
     for step in range(total):
         recorder = None

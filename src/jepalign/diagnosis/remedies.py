@@ -11,7 +11,7 @@ from jepalign.diagnosis.evidence import Basis, Evidence
 from jepalign.diagnosis.modes import ALIVE, ModeTable, State
 from jepalign.diagnosis.settings import FlowRates
 from jepalign.diagnosis.stored import Array
-from jepalign.linear_models.collapse import hybrid_equilibria, rescue_weight
+from jepalign.linear_models.collapse import equilibria, hybrid_equilibria, rescue_weight
 from jepalign.linear_models.uniformity import LogDet, SIGReg, Spectral, Uniformity, VarianceHinge, VICReg
 
 TERMS: Mapping[str, tuple[str, Uniformity]] = MappingProxyType(
@@ -174,14 +174,16 @@ def _cost(cross: Array, variance: Array, rates: FlowRates, term: Uniformity, wei
     """Return the least and the greatest relative change in the variance of modes at their largest rest."""
     if not len(cross) or not weight <= 1 / TINY:
         return math.nan, math.nan
-
-    def at_rest(strength: float) -> Array:
-        rests = hybrid_equilibria(
-            cross, variance, rates.decay or 0.0, uniformity=term, strength=strength, predictor_rate=rates.rest_rate
-        )
-        unstable = np.ma.getmaskarray(rests.weight) | ~rests.stable.filled(False)
-        return np.where(unstable, 0.0, rests.weight.filled(0.0)).max(axis=1)
-
-    before, after = at_rest(0.0), at_rest(weight if weight >= TINY else 0.0)
+    rests = hybrid_equilibria(
+        cross,
+        variance,
+        rates.decay or 0.0,
+        uniformity=term,
+        strength=weight if weight >= TINY else 0.0,
+        predictor_rate=rates.rest_rate,
+    )
+    unstable = np.ma.getmaskarray(rests.weight) | ~rests.stable.filled(False)
+    after = np.where(unstable, 0.0, rests.weight.filled(0.0)).max(axis=1)
+    before = equilibria(cross, variance, rates.decay or 0.0, predictor_rate=rates.rest_rate)[..., 2].filled(0.0)
     change = (after[before > 0] / before[before > 0]) ** 2 - 1
     return (float(change.min()), float(change.max())) if len(change) else (math.nan, math.nan)
