@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from selenium import webdriver
+from selenium import webdriver  # pyright: ignore[reportMissingImports]
 
 WIDTHS = {"phone": (390, 844), "desk": (1280, 900)}
 SCREENS = 12
