@@ -17,6 +17,9 @@ REASONS = {
     "trajectories": "features move by more than their own size while the last layer learns.",
     "phase": "weight decay shrinks the features, so that the start tells too many survivors; in ReLU encoders the features follow"
     " the rate of the average.",
+    "forecast": "features that are taken to stay shrink; taken to move as those of linear layers do, they shrink too much behind"
+    " nonlinearities; what sampling tells of an interval leaves out how features drift.",
+    "lejepa": "features are not centred, and move while they are trained.",
     "hybrid": "modes that share an encoder compete, and SIGReg attracts the mean of features that are not centred.",
     "masks": "weight decay shrinks the features below the last layer; the bound on the rank is not attained where modes couple.",
     "world-model": "a predictor that starts from the identity learns what hardly turns; one encoder diverged.",

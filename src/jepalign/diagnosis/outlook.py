@@ -67,6 +67,7 @@ def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: Flo
     rank = max((found.rank if moved is None else moved) - len(table.counted(State.MEAN)), 0)
     features = "features that stay" if moved is None else f"features that {len(evidence.below)} layers below move"
     words = f"the measured last layer's flow, integrated over {found.time:.3g} of flow time with {features}"
+    words += f"; alive is an eigenvalue of its second moment above {found.floor:.2g}"
     shift = rank - static
     width = len(table.states)
     return Outlook(rank, max(min(low + shift, rank), 0), min(max(high + shift, rank), width), words, static, found)
