@@ -34,6 +34,16 @@ def write(folder: Path, rows: int, width: int) -> None:
             second.write((other * scale).tobytes())
 
 
+def peak_memory() -> float:
+    """Return the most memory that this program has held at once, gigabytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # The kernel's maximum of resource usage begins with that of the program that started this one; this does not.
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def main(rows: int, width: int, gigabytes: float, folder: Path) -> None:
     """Write, limit, diagnose, print."""
     write(folder, rows, width)
@@ -43,7 +53,7 @@ def main(rows: int, width: int, gigabytes: float, folder: Path) -> None:
     found = diagnose(folder, {"weight_decay": 1e-4})
     correlated = int((found.spectrum.correlations > 0.5).sum())
     assert correlated == width // 4, correlated
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory()
     size = rows * width * 8 / 2**30
     print(f"{size:.2f} GB of files, {time.process_time() - started:.0f} s of the processor, {peak:.2f} GB at most")
 
