@@ -56,7 +56,8 @@ def experiments_table(found: Sequence[Measurement]) -> doc.Table:
     devices = ", ".join(sorted({str(m.provenance.get("device")) for m in found}))
     changed = [m.name for m in found if m.provenance.get("dirty")]
     caption = (
-        "The experiments on trained networks. A criterion was fixed before its run; false versions put to the same test count"
+        "The experiments on trained networks. Criteria were fixed before the committed run; some rows of *hybrid*, *i-jepa* and *lejepa*,"
+        " and the rule by which *forecast* moves features, were settled after earlier runs. False versions put to the same test count"
         " among them, and hold if they are refused. Each is stored as `NAME.npz` with `NAME.json`, was made by"
         f" `jepalign simulate NAME --scale paper` on {devices}, and is repeated by it."
         + (f" With uncommitted changes: {', '.join(changed)}." if changed else "")
