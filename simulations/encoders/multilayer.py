@@ -19,9 +19,11 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
     "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
 }
 # Factor that keeps the second moment of a Gaussian pre-activation (He et al. 2015 for ReLU; the others to two digits).
-GAINS = {"linear": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "gelu": 1.53}
+GAINS = {"linear": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "gelu": 1.53, "silu": 1.68, "elu": 1.25}
 
 
 class MLP(nn.Module):
