@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from jepalign.figures import style
 from jepalign.figures.publication import FigureData, FromMeasurements, Series, number, plot
-from jepalign.figures.style import FAINT, Evidence
+from jepalign.figures.style import Evidence
 from jepalign.linear_models.jepa import LinearJEPA
 from jepalign.linear_models.trajectories import balanced_jepa, ema_without_predictor
 from jepalign.linear_models.views import ViewPair
@@ -14,6 +14,9 @@ from jepalign.measurements import Measurement
 
 CROSS, LAG = 0.8, 0.3
 """λ and β of the mode that is drawn; σ = 1, α = 1, no decay, and w = v = p = 1 at the start."""
+
+LEFT = 1e-3
+"""The share of w² or tr Φ of which the time at which it is left, where the corner collapses at 4.1's rates, is the unit of time."""
 
 # What happens to the target, as the measurement names it: how a column is headed.
 TARGETS = {
@@ -26,10 +29,9 @@ TARGETS = {
 PREDICTORS = {"no predictor": "without predictor", "predictor": "with predictor"}
 COLLAPSING = [("no predictor", target) for target in TARGETS] + [("predictor", "no stop-gradient")]
 VIEWS = {"fresh views": "o", "fixed views": "s"}
+TOLD = "told"
 FROZEN = "frozen features"
 ARCHITECTURES = ("linear", "tanh", "relu", "convolutional")
-LONGEST, APART = 40.0, 5.2
-"""How long modes are followed, and the distance between architectures beside them."""
 RATES = "rates"
 
 
@@ -50,7 +52,7 @@ class Ablation(FromMeasurements):
             If it is missing; the message names the command that makes it.
         """
         measured, inputs = self.read("ablation")
-        series = [*modes(), *ends(measured), *rates(measured)]
+        series = [*modes(), *courses(measured), *rates(measured)]
         return FigureData(tuple(series), summary(measured), inputs)
 
     def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
@@ -64,6 +66,8 @@ class Ablation(FromMeasurements):
                     if row == 0:
                         axes.set_title(TARGETS[target], size=style.venue_named(venue).note)
                         axes.tick_params(labelbottom=False)
+                    else:
+                        axes.set_xlabel("time")
                     axes.set_ylabel(f"{PREDICTORS[predictor]}\nshare left" if column == 0 else " ")
                     axes.tick_params(labelleft=column == 0)
             draw_rates(page.add_subplot(grid[2, :]), data)
@@ -73,12 +77,15 @@ class Ablation(FromMeasurements):
         """Return the caption."""
         n = {key: number(value, 2) for key, value in data.numbers.items()}
         return (
-            r"The ablation cube. Above: the share of $\mathrm{tr}\,\Phi$ that is left. Lines: one mode with $\lambda = "
+            r"The ablation cube. Above: the share of $\mathrm{tr}\,\Phi$ that is left. Thick lines: one mode with $\lambda = "
             rf"{n['lambda']}$, $\sigma = \alpha = 1$, no decay and, where the target lags, $\beta = {n['beta']}$; solid: closed "
-            r"form, proved; dashed: computed, by integration; rates are those of $w$. Markers: measured at the end of trainings "
-            r"of linear, tanh, ReLU and convolutional tanh encoders of digits (from left to right), on views drawn afresh "
-            r"(circles) or fixed (squares); bars: two seeds. Without a predictor everything collapses, with "
-            r"stop-gradient at half the rate, and EMA only delays it; a "
+            r"form, proved; dashed: computed, by integration; its rate of collapse in $w$, or where it rests, is written. "
+            r"Markers: measured in trainings of linear, tanh, ReLU and convolutional tanh encoders of digits, on views drawn "
+            r"afresh (circles) or fixed (squares), each the mean of two seeds; thin dashes: what the flow on the features at "
+            r"their start tells of those on fresh views. The unit of time is that in which modes collapsing at the rates of the "
+            rf"corner leave ${n['left']}$ (longer where modes without common axes are slower), for survivors those of the corner "
+            r"without predictor. Without a predictor everything "
+            r"collapses, with stop-gradient at half the rate, and EMA only delays it; a "
             r"predictor through whose target the gradient passes collapses at $1 - \rho^2$ or faster. With predictor and "
             rf"stop-gradient the mode rests at $p^* = \rho = {n['rest']}$, with EMA too. The two readings of EMA without "
             r"stop-gradient: a gradient through the average, in the flow the same as stop-gradient and EMA, though a step of "
@@ -103,14 +110,22 @@ class Ablation(FromMeasurements):
         )
 
 
-def mode(predictor: str, target: str) -> tuple[Evidence, np.ndarray, np.ndarray]:
-    """Return how the mode of a corner is known, times, and its weight at them."""
-    times = np.linspace(0.0, LONGEST, 41)
+def slow_rate(predictor: str, target: str) -> float:
+    """Return the rate at which w collapses in a corner by 4.1; of survivors, that of the same target without predictor."""
+    if "EMA" in target and not target.endswith("pulled"):
+        return float((1 + LAG - np.sqrt((1 - LAG) ** 2 + 4 * LAG * CROSS)) / 2)
+    if target == "no stop-gradient":
+        return 1 - CROSS**2 if predictor == "predictor" else 2 * (1 - CROSS)
+    return 1 - CROSS
+
+
+def mode(predictor: str, target: str, units: float = 1.0) -> tuple[Evidence, np.ndarray, np.ndarray]:
+    """Return how the mode of a corner is known, flow times up to so many units of the corner, and its weight at them."""
+    times = units * np.linspace(0.0, -np.log(LEFT) / (2 * slow_rate(predictor, target)), 41)
     if predictor == "no predictor":
         if "EMA" not in target or target.endswith("pulled"):
             # From v = w the trained target stays the encoder itself.
-            rate = (1 - CROSS) * (2 if target == "no stop-gradient" else 1)
-            return Evidence.PROVED, times, np.exp(-rate * times)
+            return Evidence.PROVED, times, np.exp(-slow_rate(predictor, target) * times)
         return Evidence.PROVED, times, ema_without_predictor(times, 1.0, 1.0, CROSS, 1.0, ema_rate=LAG)[0]
     if target == "stop-gradient":
         return Evidence.PROVED, times, balanced_jepa(times, 1.0, CROSS, 1.0)
@@ -126,7 +141,7 @@ def modes() -> list[Series]:
     for predictor in PREDICTORS:
         for target in TARGETS:
             evidence, times, weight = mode(predictor, target)
-            found.append(Series(f"{predictor}, {target}", "mode", evidence, times, weight**2))
+            found.append(Series(f"{predictor}, {target}", "mode", evidence, times / times[-1], weight**2))
     return found
 
 
@@ -150,16 +165,22 @@ def between_seeds(panel: str, name: str, x: np.ndarray, values: np.ndarray) -> S
     return Series(panel, name, Evidence.MEASURED, x, np.exp(np.log(values).mean(axis=1)), extra)
 
 
-def ends(measured: Measurement) -> list[Series]:
-    """Return what is left at the end of training, beside the mode's times."""
+def courses(measured: Measurement) -> list[Series]:
+    """Return the share of tr Φ over time, geometric means over seeds: measured, and on fresh views as told at the start."""
     found: list[Series] = []
+    arrays = measured.arrays
     for predictor in PREDICTORS:
         for target in TARGETS:
-            corner = corner_of(measured, predictor, target)
-            for shift, views in zip((-0.16, 0.16), VIEWS, strict=True):
-                x = LONGEST + APART * (np.arange(1.0, 1 + len(ARCHITECTURES)) + shift)
-                left = measured.arrays["left"][cases(measured, views), corner]
-                found.append(between_seeds(f"{predictor}, {target}", views, x, left))
+            panel, corner = f"{predictor}, {target}", corner_of(measured, predictor, target)
+            for views in VIEWS:
+                for name, run in zip(ARCHITECTURES, cases(measured, views), strict=True):
+                    share, flow = (
+                        np.exp(np.log(arrays[key][run, corner]).mean(axis=0)) for key in ("share", "flow_share")
+                    )
+                    x = np.linspace(0.0, arrays["time"][run, corner] / arrays["horizon"][run, corner], len(share))
+                    found.append(Series(panel, f"{name}, {views}", Evidence.MEASURED, x[1:], share[1:]))
+                    if views == "fresh views":
+                        found.append(Series(panel, f"{name}, {TOLD}", Evidence.COMPUTED, x, flow))
     return found
 
 
@@ -197,6 +218,7 @@ def summary(measured: Measurement) -> dict[str, float]:
     return {
         "lambda": CROSS,
         "beta": LAG,
+        "left": LEFT,
         "rest": rho,
         "trained": rho * LAG / (LAG + 1 - rho**2),
         "least": min(float(part[:, lives].min()) for part in left.values()),
@@ -218,28 +240,27 @@ def told(predictor: str, target: str, numbers: dict[str, float]) -> str:
     """Return what 4.1 says of the mode that is drawn: its rate of collapse, or where the predictor rests."""
     if predictor == "predictor":
         if target == "no stop-gradient":
-            return rf"rate $\geq {1 - CROSS**2:.2f}$"
+            return rf"rate $\geq {slow_rate(predictor, target):.2f}$"
         return rf"$p^* = {numbers['trained' if target.endswith('pulled') else 'rest']:.2f}$"
-    if "EMA" in target and not target.endswith("pulled"):
-        rate = (1 + LAG - np.sqrt((1 - LAG) ** 2 + 4 * LAG * CROSS)) / 2
-    else:
-        rate = (1 - CROSS) * (2 if target == "no stop-gradient" else 1)
-    return f"rate {number(rate, 2)}"
+    return f"rate {number(slow_rate(predictor, target), 2)}"
 
 
 def draw_corner(axes: Axes, data: FigureData, predictor: str, target: str) -> None:
-    """Draw one corner: its mode over time, and what is left of trained encoders beside it."""
+    """Draw one corner: its mode, and trained encoders, over time."""
     panel = f"{predictor}, {target}"
     colour = role(predictor, target)
-    room = (len(ARCHITECTURES) + 1) * APART
-    axes.set(yscale="log", xlim=(0, LONGEST + room), ylim=(4e-5, 200), yticks=(1e-4, 1e-2, 1))
-    axes.set_xticks((0, LONGEST / 2, LONGEST, LONGEST + room / 2), ("0", f"{LONGEST / 2:.0f}\ntime", "", "\ntrained"))
+    axes.set(yscale="log", xlim=(-0.03, 1.06), ylim=(1e-4, 60), yticks=(1e-4, 1e-2, 1))
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
     axes.minorticks_off()
     axes.tick_params(axis="y", labelsize=axes.yaxis.label.get_fontsize())
-    axes.axvline(LONGEST + 0.25 * APART, ymax=0.8, color=FAINT, lw=0.5)
-    plot(axes, data[f"{panel}/mode"], colour)
-    for views, marker in VIEWS.items():
-        plot(axes, data[f"{panel}/{views}"], colour, marker=marker, markersize=3.0)
+    for series in data.panel(panel):
+        if series.name == "mode":
+            plot(axes, series, colour, linewidth=1.6)
+        elif series.name.endswith(TOLD):
+            plot(axes, series, colour, linewidth=0.5)
+        else:
+            marker = next(VIEWS[views] for views in VIEWS if series.name.endswith(views))
+            plot(axes, series, colour, marker=marker, markersize=1.8, markeredgewidth=0.45)
     said = told(predictor, target, dict(data.numbers))
     size = axes.yaxis.label.get_fontsize() if "$" in said else None
     axes.text(0.04, 0.98, said, va="top", size=size, transform=axes.transAxes)

@@ -25,8 +25,9 @@ FOLD, PITCHFORK, LAGGING = "fold", "pitchfork", "lagging"
 ARCHITECTURES = {"linear": "linear encoder", "tanh": "tanh MLP", "relu": "ReLU MLP"}
 # Measured surviving ranks by length of the steps: how they are called, and their marker.
 STEPS = {"rank": (r"steps $\epsilon$", "s"), "rank_half": (r"steps $\epsilon/2$", "o")}
-LOWEST, HIGHEST = 0.02, 1.6
-BELOW = ("below", "below, alive")
+DECAYS = (3e-3, 30.0)
+"""What is shown of η/σ."""
+OUTSIDE = ("outside", "outside, alive")
 
 
 class Collapse(FromMeasurements):
@@ -63,7 +64,7 @@ class Collapse(FromMeasurements):
             for column, panel in enumerate(ARCHITECTURES):
                 axes = page.add_subplot(grid[1, column])
                 draw_phase(axes, data, panel)
-                axes.set_ylabel(r"$|\lambda|/\sqrt{\sigma}$ of a feature" if column == 0 else " ")
+                axes.set_ylabel(r"correlation $\rho = |\lambda|/\sigma$" if column == 0 else " ")
                 axes.tick_params(labelleft=column == 0)
         return style.whole(page)
 
@@ -75,7 +76,7 @@ class Collapse(FromMeasurements):
             for key in data.numbers
             if key.startswith(("start", "half"))
         }
-        count = {key: f"${data.numbers[key]:.0f}$" for key in ("settings", "width", "lag", "longer lag", *BELOW)}
+        count = {key: f"${data.numbers[key]:.0f}$" for key in ("settings", "width", "lag", "longer lag", *OUTSIDE)}
         return (
             r"Collapse. Above: rests of one mode over the weight decay, thick where they are stable, proved; $\lambda = "
             rf"{n['lambda']}$, $\sigma = \alpha = 1$. The JEPA's surviving state ends in a fold at $\eta_c = "
@@ -86,14 +87,14 @@ class Collapse(FromMeasurements):
             rf"surviving rank (of {count['width']}) when the target lags by {count['lag']} and {count['longer lag']} steps, "
             rf"predicted to be none; measured, means over {count['settings']} random settings with least and greatest, at two "
             r"lengths of steps: what goes with the step is not the flow's. Below: phase diagrams of linear and deep encoders of "
-            r"digits that were trained at random $\eta$ without a lag. Each marker is a dimension, at the weight decay and at "
-            r"$\lambda$ and $\sigma$ of the features at half of the training; circles: survived, measured at the end; crosses: "
-            r"died. Line: $\lambda^2 = 4\eta\sigma$, the boundary of what is predicted to die (grey ground), proved for features "
-            r"that stay. It is right for "
+            r"digits that were trained at random $\eta$ without a lag. Each marker is a dimension, at $\lambda$ and $\sigma$ of "
+            r"the features at half of the training; circles: survived, measured at the end; crosses: died. Line: $\rho^2 = "
+            r"4\eta/\sigma$, where $\lambda^2 = 4\eta\sigma$, the boundary of what is predicted to die (grey ground), proved for "
+            r"features that stay. It is right for "
             rf"{right['half, linear']}, {right['half, tanh']} and {right['half, relu']} of the dimensions (linear, tanh, ReLU, "
             rf"with every lag); at the features before training, which weight decay still shrinks, for {right['start, linear']}, "
-            rf"{right['start, tanh']} and {right['start, relu']}. {count['below']} dimensions lie below the axes; "
-            rf"{count['below, alive']} of them survived."
+            rf"{right['start, tanh']} and {right['start, relu']}. {count['outside']} dimensions lie outside the axes; "
+            rf"{count['outside, alive']} of them survived."
         )
 
     def alt(self, data: FigureData) -> str:
@@ -186,18 +187,27 @@ def lagging(measured: Measurement) -> list[Series]:
     return found
 
 
+def thresholds_at(measured: Measurement, run: int, kept: np.ndarray, record: int) -> np.ndarray:
+    """Return η_c of the features' modes at a record of the runs that are kept, (M, k)."""
+    lam, sigma = (measured.arrays[name][run][kept, record].astype(float) for name in ("cross", "variance"))
+    return critical_weight_decay(lam, sigma)
+
+
 def dimensions(measured: Measurement, panel: str) -> list[Series]:
-    """Return the dimensions that survived and that died, in runs without a lag, over η and |λ|/√σ = 2√η_c; and the boundary."""
+    """Return the dimensions that survived and that died, in runs without a lag, over η/σ and ρ = |λ|/σ; and the boundary.
+
+    Both views of a pair take either place and the target is the encoder itself, so that σ is the target's variance too.
+    """
     arrays, run = measured.arrays, run_of(measured, panel)
     kept = (arrays["ema_rate"][run] == arrays["ema_rate"][run].max()) & (arrays["diverged"][run] == 0)
-    strength = 2 * np.sqrt(arrays["critical"][run][kept, HALF].astype(float))
-    decay = np.broadcast_to(arrays["weight_decay"][run][kept, None].astype(float), strength.shape)
+    lam, sigma = (arrays[name][run][kept, HALF].astype(float) for name in ("cross", "variance"))
+    decay, rho = arrays["weight_decay"][run][kept, None].astype(float) / sigma, np.abs(lam) / sigma
     alive = arrays["survived"][run][kept] == 1
-    edge = np.geomspace(LOWEST**2 / 4, HIGHEST**2 / 4, 9)
+    edge = np.linspace(0.0, 1.0, 41)
     return [
-        Series(panel, "boundary", Evidence.PROVED, edge, 2 * np.sqrt(edge)),
-        Series(panel, "died", Evidence.MEASURED, decay[~alive], strength[~alive]),
-        Series(panel, "survived", Evidence.MEASURED, decay[alive], strength[alive]),
+        Series(panel, "boundary", Evidence.PROVED, edge**2 / 4, edge),
+        Series(panel, "died", Evidence.MEASURED, decay[~alive], rho[~alive]),
+        Series(panel, "survived", Evidence.MEASURED, decay[alive], rho[alive]),
     ]
 
 
@@ -217,18 +227,19 @@ def summary(measured: Measurement, raised: Series, lags: np.ndarray) -> dict[str
         "lag": float(lags[0]),
         "longer lag": float(lags[1]),
     }
-    below = above = 0.0
+    outside = lasting = 0.0
     for panel in ARCHITECTURES:
         run = run_of(measured, panel)
         fine = arrays["diverged"][run] == 0
         alive = arrays["survived"][run][fine] == 1
         for moment, record in (("start", 0), ("half", HALF)):
-            told = arrays["critical"][run][fine, record] > arrays["weight_decay"][run][fine, None]
+            told = thresholds_at(measured, run, fine, record) > arrays["weight_decay"][run][fine, None]
             numbers[f"{moment}, {panel}"] = float((told == alive).mean())
-        shown = {name: series for series in dimensions(measured, panel) for name in [series.name]}
-        below += float(sum((shown[name].y < LOWEST).sum() for name in ("died", "survived")))
-        above += float((shown["survived"].y < LOWEST).sum())
-    return numbers | dict(zip(BELOW, (below, above), strict=True))
+        for series in dimensions(measured, panel)[1:]:
+            beyond = float(((series.x < DECAYS[0]) | (series.x > DECAYS[1])).sum())
+            outside += beyond
+            lasting += beyond if series.name == "survived" else 0.0
+    return numbers | dict(zip(OUTSIDE, (outside, lasting), strict=True))
 
 
 def draw_branches(axes: Axes, data: FigureData, panel: str) -> None:
@@ -279,17 +290,17 @@ def draw_lagging(axes: Axes, data: FigureData) -> None:
 
 
 def draw_phase(axes: Axes, data: FigureData, panel: str) -> None:
-    """Draw dimensions over weight decay and the strength of their feature, and the boundary."""
-    axes.set(
-        xscale="log", yscale="log", ylim=(LOWEST, HIGHEST), xlim=(1.5e-3, HIGHEST**2 / 4), xlabel=r"weight decay $\eta$"
-    )
+    """Draw dimensions over weight decay and correlation, and the boundary."""
+    axes.set(xscale="log", ylim=(0, 1.04), yticks=(0, 0.5, 1), xlim=DECAYS, xlabel=r"weight decay $\eta/\sigma$")
     axes.set_title(ARCHITECTURES[panel])
     axes.tick_params(labelsize=axes.xaxis.label.get_fontsize())
     boundary = data[f"{panel}/boundary"]
-    axes.fill_between(boundary.x, LOWEST, boundary.y, color=style.COLLAPSE_TINT, lw=0)
+    # Right of the last point, at η = σ/4, nothing can live whatever its correlation.
+    x, y = np.append(boundary.x[1:], DECAYS[1]), np.append(boundary.y[1:], 1.04)
+    axes.fill_between(x, 0, np.where(y == 1.0, 1.04, y), color=style.COLLAPSE_TINT, lw=0)
     plot(axes, boundary, "jepa", linewidth=1.0)
     plot(axes, data[f"{panel}/died"], "no-predictor", marker="x", markersize=2.5)
     plot(axes, data[f"{panel}/survived"], "jepa", markersize=2.5)
     if panel == "relu":
-        axes.text(0.03, 0.9, "survive", ha="center")
-        axes.text(0.08, 0.2, "die", color=FAINT, ha="center")
+        axes.text(5e-3, 0.55, "survive")
+        axes.text(3.0, 0.55, "die", color=FAINT, ha="center")

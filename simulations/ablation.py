@@ -16,17 +16,20 @@ from torch import Tensor, nn
 from jepalign.datasets import digits
 from jepalign.linear_models.forecast.baselines import effective_rank
 from jepalign.measurements import Measurement
+from jepalign.simulations.ablation_rows import CRITERIA, control_rows, cube_rows
 from jepalign.simulations.corners import CORNERS, Corner, Cube, Moments, horizon, slow_rate
 from jepalign.simulations.data import both_orders
 from jepalign.simulations.encoders import MLP, Convolutional, linear_predictor
 from jepalign.simulations.ensembles.stacks import stacked
-from jepalign.simulations.results import REFUSAL, Row, Series, check_scale, measured, row, stated
+from jepalign.simulations.results import Row, check_scale, measured, stated
 from jepalign.simulations.training import Progress, device_named
 
 COMPONENTS, WIDTH, LEFT = 24, 16, 1e-3
 # Half of what ``COLLAPSE`` allows: no run ends before its own flow has passed that.
 MOST = 5e-3
 VIEWS = ("fresh views", "fixed views")
+# Moments of a run at which tr Φ is recorded after its start, equally far apart; the sixth is half of it.
+RECORDS = 12
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,6 @@ SCALES = {
         ("linear", "tanh", "relu", "convolutional"), (4, 6), seeds=2, pairs=96, measured=1500, most=3400, fine=0.04
     ),
 }
-COLLAPSE = (
-    "without predictor, and with one but no stop-gradient, at most 1% of tr Φ is left in every run; error over that"
-)
-SURVIVE = "in every other corner at least 5% of tr Φ is left in every run; error is 5% over the least"
-DECAY = "decay rate of ln tr Φ/2 over the second half, by that of the flow on features at the start: median 1 to 15%; error in these"
-HALF = "the same for the last layer's part of the decay, by the flow on the features measured at half the run, in every collapsing corner"
-CONTROL = "the same with a frozen backbone and fixed views, by its flow, to 5% in every collapsing corner; error is the worst over 5%"
-MODES = "decay rate of the mode of largest λ over the second half, by 4.1's in λ and σ, is 1 to 5%; error in these"
 
 
 def ablation(
@@ -70,7 +65,8 @@ def ablation(
     Measurement
         With Q architectures × views and C corners: ``architecture``, ``views`` (Q,), ``corner``, ``survives`` by 4.1 (C,), ``horizon``,
         flow time of a run, and ``time``, how much of it the steps allowed (Q, C); of S seeds (Q, C, S): ``left``, tr Φ at the end over
-        the start, ``rank``, effective rank of Φ at start, half and end (Q, C, S, 3), ``backbone``, the share of the logarithm of
+        the start, ``share`` and ``flow_share``, the same at start and at every twelfth of a run and by the flow on the features at the
+        start (Q, C, S, 13), ``rank``, effective rank of Φ at start, half and end (Q, C, S, 3), ``backbone``, the share of the logarithm of
         ``left`` that features lost under the first W, ``rate``, decay of tr Φ/2 over the second half, ``last_layer``, the part of it
         that W lost on the features at half, and ``from_start``, ``from_half``, both by the flow on frozen
         features, as is ``flow_left``. Of the controls
@@ -112,15 +108,7 @@ def ablation(
     arrays |= {f"frozen_{key}": np.array([run[key] for run in control]) for key in ("rate", "flow")}
     arrays |= {"architecture": np.array(names), "views": np.array([which for _, which in cases])}
     arrays |= {"corner": np.array(list(CORNERS)), "survives": np.array([int(c.survives) for c in CORNERS.values()])}
-    criteria = {
-        "collapse": COLLAPSE,
-        "survive": SURVIVE,
-        "decay": DECAY,
-        "half": HALF,
-        "control": CONTROL,
-        "modes": MODES,
-    }
-    return measured("ablation", arrays, rows, stated(criteria), device=where, scale=scale, seed=seed)
+    return measured("ablation", arrays, rows, stated(CRITERIA), device=where, scale=scale, seed=seed)
 
 
 class Drawn(Protocol):
@@ -199,6 +187,7 @@ def cube_run(
     keys = ("left", "flow_left", "backbone", "rate", "last_layer", "from_start", "from_half")
     found = {key: np.full((len(CORNERS), plan.seeds), np.nan) for key in keys}
     found |= {"rank": np.full((len(CORNERS), plan.seeds, 3), np.nan)}
+    found |= {key: np.full((len(CORNERS), plan.seeds, RECORDS + 1), np.nan) for key in ("share", "flow_share")}
     found |= {key: np.full(len(CORNERS), np.nan) for key in ("horizon", "time")}
     for c, (name, corner) in enumerate(CORNERS.items()):
         told(name)
@@ -207,12 +196,15 @@ def cube_run(
         cube = Cube(corner, trial, state, predictor, step=step, beta=beta)
         looks = [cube.moments(*sample)]
         stream = data.batches(fresh=fresh)
-        for _ in range(2):
-            for batch in islice(stream, count // 2):
+        for _ in range(RECORDS):
+            for batch in islice(stream, count // RECORDS):
                 cube.step(*batch)
             looks.append(cube.moments(*sample))
         for s, states in enumerate(zip(*looks, strict=True)):
-            for key, value in decay(corner, states, count // 2 * step, beta).items():
+            values = decay(corner, states[:: RECORDS // 2], count // 2 * step, beta)
+            if values:
+                values |= course(corner, states, count * step, beta)
+            for key, value in values.items():
                 found[key][c, s] = value
     return found
 
@@ -225,13 +217,18 @@ def settings(
     predictor: Tensor,
     sample: tuple[Tensor, Tensor],
 ) -> tuple[float, float, float, int]:
-    """Return β, the step, the horizon and an even number of steps for one corner, from the features at the start."""
+    """Return β, the step, the horizon and a number of steps, a multiple of ``RECORDS``, for one corner, from the features at the start."""
     first = Cube(corner, trial, state, predictor, step=1.0, beta=1.0).moments(*sample)
     top = max(float(np.linalg.eigvalsh(part.context)[-1]) for part in first)
     single = not list(trial.get_submodule("backbone").parameters())
     beta, step = 0.3 * top, (plan.fine if single else plan.rate) / top
     longest = horizon(corner, first, beta, LEFT, MOST)
-    return beta, step, longest, 2 * int(min(plan.most * (10 if single else 1), longest / step + 2) / 2)
+    return (
+        beta,
+        step,
+        longest,
+        RECORDS * int(min(plan.most * (10 if single else 1), longest / step + RECORDS) / RECORDS),
+    )
 
 
 def decay(corner: Corner, states: tuple[Moments, ...], half: float, beta: float) -> dict[str, float | np.ndarray]:
@@ -258,6 +255,17 @@ def decay(corner: Corner, states: tuple[Moments, ...], half: float, beta: float)
         "from_start": rate(*early),
         "flow_left": early[1] / start.variance(),
         "from_half": rate(*late),
+    }
+
+
+def course(corner: Corner, states: tuple[Moments, ...], length: float, beta: float) -> dict[str, np.ndarray]:
+    """Return tr Φ over that of the start at every record of a run, as it was and by the flow on the features at the start."""
+    start = states[0]
+    times = np.linspace(0.0, length, len(states))
+    told = [start.variance(W) for W in start.flow(corner, times, beta=beta)]
+    return {
+        "share": np.array([state.variance() for state in states]) / start.variance(),
+        "flow_share": np.array(told) / start.variance(),
     }
 
 
@@ -297,61 +305,3 @@ def frozen_run(
             sigma = axes[:, -1] @ states[0].context @ axes[:, -1]
             found["formula"][c, s] = slow_rate(corner, lam[-1:], np.array([sigma]), beta)[0]
     return found
-
-
-def median_series(seen: np.ndarray, expected: np.ndarray, tolerance: float) -> Series:
-    """Return rates of runs (C, S) beside predicted ones: per corner, the median of their quotients against 1."""
-    quotient = np.median(seen / expected, axis=1)
-    return Series(np.median(expected, axis=1), np.median(seen, axis=1), np.abs(quotient - 1) / tolerance)
-
-
-def cube_rows(name: str, which: str, run: dict[str, np.ndarray]) -> list[Row]:
-    """Return the rows of one architecture on one kind of views."""
-    place = f"{name}, {which}"
-    lives = np.array([corner.survives for corner in CORNERS.values()])
-    left = run["left"]
-    rows = [
-        row(
-            "ablation: collapse", place, Series(0 * left[~lives], left[~lives], left[~lives] / 0.01), criterion=COLLAPSE
-        ),
-        row(
-            "ablation: survival",
-            place,
-            Series(run["flow_left"][lives], left[lives], 0.05 / left[lives]),
-            criterion=SURVIVE,
-        ),
-    ]
-    start = median_series(run["rate"], run["from_start"], 0.15)
-    for c, corner in enumerate(CORNERS):
-        if not lives[c]:
-            series = Series(*(part[c : c + 1] for part in start))
-            rows.append(row("ablation: decay by features at the start", f"{place}; {corner}", series, criterion=DECAY))
-    half = median_series(run["last_layer"][~lives], run["from_half"][~lives], 0.15)
-    rows.append(row("ablation: last layer's decay by features at half", place, half, criterion=HALF))
-    return rows
-
-
-def control_rows(name: str, kind: str, run: dict[str, np.ndarray]) -> list[Row]:
-    """Return the rows of the frozen backbone: its flow, 4.1's rates of a mode, and a false rate."""
-    place = f"{name}, frozen backbone, fixed views"
-    dies = np.array([not corner.survives for corner in CORNERS.values()])
-    rows = [
-        row(
-            "ablation: decay, frozen backbone",
-            place,
-            median_series(run["rate"][dies], run["flow"][dies], 0.05),
-            criterion=CONTROL,
-        )
-    ]
-    if kind == "linear":
-        bare = np.array([not corner.predictor for corner in CORNERS.values()])
-        series = median_series(run["mode"][bare], run["formula"][bare], 0.05)
-        rows.append(row("ablation: slowest mode by 4.1", place, series, criterion=MODES))
-    # Without stop-gradient a mode decays at 2(σ − λ), with it at σ − λ: each by the other's flow.
-    false = median_series(run["rate"][:1], run["flow"][1:2], 0.05)
-    refused = Series(false.predicted, false.observed, false.error / 4 * REFUSAL)
-    text = "a false version put to the same test: its rates miss by at least 20%"
-    rows.append(
-        row("ablation: control, no stop-gradient as if with it", place, refused, criterion=text, at_least=REFUSAL)
-    )
-    return rows

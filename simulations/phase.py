@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from jepalign.linear_models.collapse import critical_weight_decay
 from jepalign.measurements import Measurement
 from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import LINEAR, MLP, digit_encoder
@@ -137,8 +138,8 @@ def phase(*, device: str = "cpu", scale: str = "quick", seed: int = 0, progress:
         With Q architectures, M members (settings by β, β fastest), records at R fractions of the training and k
         dimensions: ``architecture`` (Q,), ``fraction`` (R,), ``measured``, the three fractions at which is predicted;
         ``weight_decay``, ``predictor_rate``, ``ema_rate``, ``diverged`` (Q, M); ``moment``, eigenvalues of the
-        embedding's second moment, and ``critical``, η_c of the features' k strongest modes (Q, M, R, k); ``survived``
-        (Q, M, k). By measured fraction, scores positive where survival is predicted (Q, M, 3, k): ``threshold``,
+        embedding's second moment, and ``cross`` and ``variance``, λ and σ of the features' k strongest modes, by η_c
+        (Q, M, R, k); ``survived`` (Q, M, k). By measured fraction, scores positive where survival is predicted (Q, M, 3, k): ``threshold``,
         log₁₀(η_c/η), ``forecast``, log₁₀(s/cut) of the flow on the features frozen there, and ``extrapolation``, that
         of each eigenvalue's logarithm, NaN at the start. On the features of the start, the rank that survives from a
         balanced W, ``rank_balanced``, of aligned modes, ``rank_aligned``, and of these with V = 0, ``rank_unled`` (Q,
@@ -227,7 +228,8 @@ def phase_run(
         return full
 
     moment = np.stack([part.moments() for part in layers], 1)
-    critical = np.stack([part.critical()[:, :width] for part in layers], 1)
+    lam, sigma = (np.stack(parts, 1)[..., :width] for parts in zip(*(part.modes() for part in layers), strict=True))
+    critical = critical_weight_decay(lam, sigma)
     cut = ALIVE * moment[:, :1, :1]
     forecast = np.stack([frozen(layers[i], kept, plan.steps - moments[i]).moments() for i in MEASURED], 1)
     extrapolation = np.full_like(forecast, np.nan)
@@ -248,7 +250,8 @@ def phase_run(
 
     arrays = {
         "moment": moment,
-        "critical": critical,
+        "cross": lam,
+        "variance": sigma,
         "survived": (moment[:, -1] > threshold).astype(float),
         "threshold": np.log10(np.maximum(critical[:, list(MEASURED)], TINY) / eta),
         "forecast": np.log10(forecast / cut),

@@ -28,12 +28,18 @@ class Layers:
     predictor: Tensor
     target: Tensor
 
-    def critical(self) -> np.ndarray:
-        """Return η_c = λ²/(4σ), (M, h), descending, read as :meth:`jepalign.linear_models.forecast.LastLayer.modes` does."""
+    def modes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return λ and σ, (M, h) each, by η_c descending, read as :meth:`jepalign.linear_models.forecast.LastLayer.modes` does."""
         values, vectors = torch.linalg.eigh((self.cross + self.cross.mT) / 2)
         variance = torch.einsum("mji,mjk,mki->mi", vectors, self.context, vectors).clamp(min=NOTHING)
         values = torch.where(values.abs() > NOTHING, values, torch.zeros_like(values))
-        return -np.sort(-critical_weight_decay(numpy(values), numpy(variance)), axis=1)
+        lam, sigma = numpy(values), numpy(variance)
+        order = np.argsort(-critical_weight_decay(lam, sigma), axis=1, kind="stable")
+        return np.take_along_axis(lam, order, 1), np.take_along_axis(sigma, order, 1)
+
+    def critical(self) -> np.ndarray:
+        """Return η_c = λ²/(4σ) of :meth:`modes`, (M, h), descending."""
+        return critical_weight_decay(*self.modes())
 
     def curvature(self, members: Members) -> np.ndarray:
         """Return the largest curvature σ(p² + αw²) of ½E(pwh − vh⁺)², p at rate α, of last layers of width 1 on one feature, (M,)."""

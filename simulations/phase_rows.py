@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from jepalign.linear_models.collapse import critical_weight_decay
 from jepalign.simulations.results import REFUSAL, Row, Series, row
 
 MOMENTS = ("at initialisation", "at a tenth", "at half")
@@ -146,7 +147,7 @@ def ema_rows(name: str, run: dict[str, np.ndarray]) -> list[Row]:
     missing = np.where(run["diverged"] == 1, np.nan, 0.0)
     ranks = run["survived"].sum(1) + missing
     eta = run["weight_decay"][:, None]
-    at_end = (run["critical"][:, -1] > eta).sum(1) + missing
+    at_end = (critical_weight_decay(run["cross"][:, -1], run["variance"][:, -1]) > eta).sum(1) + missing
     forecast = [(run["forecast"][:, at] > 0).sum(1) + missing for at in range(3)]
     run["rank"], run["rank_threshold_end"] = ranks, at_end
     frozen, unled = spread(run["rank_aligned"]), spread(run["rank_unled"])

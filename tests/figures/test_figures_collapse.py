@@ -71,14 +71,16 @@ def invented() -> Measurement:
     names = ["tanh 8-4", "relu 8-4", "linear 8-4"]
     generator = np.random.default_rng(0)
     shape = (3, 6)
-    critical = generator.uniform(0.001, 0.3, (*shape, 6, 2))
+    variance = generator.uniform(0.1, 2.0, (*shape, 6, 2))
+    cross = generator.uniform(-1, 1, variance.shape) * variance
     decay = np.repeat(generator.uniform(0.01, 0.2, (3, 2)), 3, axis=1)
     survived = (generator.uniform(size=(*shape, 2)) > 0.5).astype(float)
     arrays = {
         "architecture": np.array(names),
         "ema_rate": np.tile([2.0, 0.2, 0.04], (3, 2)),
         "weight_decay": decay,
-        "critical": critical,
+        "cross": cross,
+        "variance": variance,
         "survived": survived,
         "diverged": np.zeros(shape, dtype=int),
         "rank": generator.integers(0, 9, shape).astype(float),
@@ -90,10 +92,15 @@ def invented() -> Measurement:
 def test_the_figure_shows_the_measurement_it_is_given(tmp_path: object) -> None:
     save(invented(), str(tmp_path))
     arrays = invented().arrays
+    cross, variance = arrays["cross"], arrays["variance"]
     data = Collapse(str(tmp_path)).compute()
     for panel, run in (("linear", 2), ("tanh", 0), ("relu", 1)):
         points = {
-            (2 * np.sqrt(arrays["critical"][run, member, 4, k]), arrays["weight_decay"][run, member], alive)
+            (
+                abs(cross[run, member, 4, k]) / variance[run, member, 4, k],
+                arrays["weight_decay"][run, member] / variance[run, member, 4, k],
+                alive,
+            )
             for member in (0, 3)
             for k, alive in enumerate(arrays["survived"][run, member] == 1)
         }
@@ -103,7 +110,12 @@ def test_the_figure_shows_the_measurement_it_is_given(tmp_path: object) -> None:
             for x, y in zip(data[f"{panel}/{name}"].x, data[f"{panel}/{name}"].y, strict=True)
         }
         assert shown == points
-        told = arrays["critical"][run, :, 0] > arrays["weight_decay"][run, :, None]
+        told = cross[run, :, 0] ** 2 > 4 * variance[run, :, 0] * arrays["weight_decay"][run, :, None]
+        # A dimension lies above the line where, and only where, the threshold lets it live.
+        edge = data[f"{panel}/boundary"]
+        assert edge.y**2 == pytest.approx(4 * edge.x, rel=1e-15)
+        at_half = cross[run, [0, 3], 4] ** 2 > 4 * variance[run, [0, 3], 4] * arrays["weight_decay"][run, [0, 3], None]
+        assert sorted(y**2 > 4 * x for y, x, _ in points) == sorted(at_half.ravel().tolist())
         assert data.numbers[f"start, {panel}"] == np.mean(told == (arrays["survived"][run] == 1))
     for key in ("rank", "rank_half"):
         change = data[f"lagging/{key}"]

@@ -9,7 +9,8 @@ import torch
 from jepalign.linear_models import LinearJEPA, ViewPair
 from jepalign.linear_models.dictionary import DICTIONARY
 from jepalign.measurements import load
-from jepalign.simulations.ablation import SCALES, VIEWS, Views, ablation, control_rows, frozen_run, network
+from jepalign.simulations.ablation import RECORDS, SCALES, VIEWS, Views, ablation, frozen_run, network
+from jepalign.simulations.ablation_rows import control_rows
 from jepalign.simulations.corners import CORNERS, Corner, Cube, Moments, horizon, slow_rate
 from jepalign.simulations.encoders import linear_predictor
 from jepalign.simulations.ensembles import Members, Method, train_ensemble
@@ -110,7 +111,7 @@ def test_horizon_is_long_enough_for_modes_without_common_axes(name: str) -> None
 
 def test_convolutional_last_layers_on_frozen_features_decay_as_told() -> None:
     # The flow tells any stretch of the way: a short one is enough here, though not for the false rate.
-    plan, networks = replace(SCALES["quick"], most=8), [network("convolutional", 0, CHANNELS)]
+    plan, networks = replace(SCALES["quick"], most=RECORDS), [network("convolutional", 0, CHANNELS)]
     found = frozen_run(plan, networks, DATA["convolutional"], seed=0, told=lambda _: None)
     assert control_rows("convolutional", "convolutional", found)[0]["verdict"] == "holds"
 
@@ -119,6 +120,10 @@ def test_quick_run() -> None:
     found = ablation()
     assert found.arrays["left"].shape == (2, len(CORNERS), 1)
     assert np.isfinite(found.arrays["left"]).all()
+    assert found.arrays["share"][..., 0] == pytest.approx(1, rel=1e-12)
+    assert np.array_equal(found.arrays["share"][..., -1], found.arrays["left"])
+    # The same integration, looked at more often: to its relative tolerance of 1e-6 of a W that is squared.
+    assert found.arrays["flow_share"][..., -1] == pytest.approx(found.arrays["flow_left"], rel=1e-3)
     assert set(found.arrays["views"]) == set(VIEWS)
     for entry in found.rows:
         # At this coarse step the reading of EMA whose gradient passes through the average is off by the order of the step.

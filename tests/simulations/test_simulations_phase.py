@@ -47,6 +47,8 @@ def test_critical_decays_and_moments_are_those_of_the_measured_last_layer() -> N
     modes = layer.modes()
     expected = critical_weight_decay(modes.cross, modes.variance)
     assert np.allclose(found.critical()[0], expected, rtol=1e-9)
+    for seen, known in zip(found.modes(), (modes.cross, modes.variance), strict=True):
+        assert np.allclose(seen[0], known, rtol=1e-9)
     assert np.allclose(found.moments()[0], np.linalg.eigvalsh(layer.embedding())[::-1])
 
 
