@@ -29,8 +29,8 @@ VARIANCE = "embedding variance of a mode, $s$"
 SPECTRA, UNIFORMITIES = "spectra", "uniformities"
 # Where a curve is named: (s, points to the right, points up, horizontal alignment) in each panel.
 NAMED = {
-    "spectral-contrastive": ((1.6, -3.0, 0.0, "right"), (2.55, -4.0, 0.0, "right")),
-    "directpred": ((3.38, 0.0, -27.0, "right"), (2.05, 4.0, -11.0, "left")),
+    "spectral-contrastive": ((1.66, -3.0, 0.0, "right"), (2.55, -4.0, 0.0, "right")),
+    "directpred": ((3.38, 0.0, -33.0, "right"), (2.05, 4.0, -11.0, "left")),
     "no-predictor": ((3.38, 0.0, 2.5, "right"), (1.48, 0.0, 2.5, "center")),
     "gaussian-infonce": ((2.85, 0.0, 3.0, "right"), (2.25, 0.0, -13.0, "right")),
     "log-det": ((0.75, 4.0, -4.0, "left"), (0.64, 4.0, 0.0, "left")),

@@ -278,7 +278,7 @@ def draw_kept(axes: Axes, data: FigureData, panel: str) -> None:
         label = name.replace(" weights", "") if "published" in name and panel == POSITIVE else None
         plot(axes, data[f"{panel}/{name}"], role, marker=marker, markersize=size, label=label)
     if panel == POSITIVE:
-        axes.legend(loc="center left", handletextpad=0.1, borderaxespad=0.2, labelspacing=0.3)
+        axes.legend(loc="center left", handlelength=1.0, handletextpad=0.1, borderaxespad=0.1, labelspacing=0.3)
         axes.text(-0.95, 1.0, "positive correlations", color=FAINT, va="center")
     else:
         plot(axes, data[f"{panel}/{BOTH_SIGNS}"], "jepa", marker="s", markersize=5.0)

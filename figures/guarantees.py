@@ -250,7 +250,7 @@ def draw_risks(axes: Axes, data: FigureData, panel: str) -> None:
         else:
             plot(axes, series, role, marker=marker, markersize=3)
     rho = data.panel(panel)[0].extra["correlation"]
-    axes.set_xticks(range(len(rho)), ["" if np.isnan(value) else f"${value:.3g}$" for value in rho])
+    axes.set_xticks(range(len(rho)), ["lost" if np.isnan(value) else f"${value:.3g}$" for value in rho])
     axes.tick_params(axis="x", length=0)
     if panel == TANH:
         axes.tick_params(labelleft=False)

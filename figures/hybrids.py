@@ -70,8 +70,8 @@ class Hybrids(FromMeasurements):
             rf"the sweep. Top right: where a mode that starts near collapse rests, $\kappa = {number(numbers['kappa'], 3)}$; "
             r"lines: proved, thin where unstable; markers: measured, away from thresholds at most "
             rf"${number(100 * numbers['rest'], 1)}\%$ from the line. Bottom left: repel thresholds of collapsed tanh, ReLU and "
-            r"GELU encoders of digits, measured over predicted, in three directions of each seed; circles: predicted by the "
-            rf"features' moment; crosses: with their mean and motion known. Within ${number(100 * WITHIN, 2)}\%$ are {held} and "
+            r"GELU encoders of digits, measured over predicted, in three directions of each seed; open: predicted by the "
+            rf"features' moment, crosses: with their mean and motion known. Within ${number(100 * WITHIN, 2)}\%$ are {held} and "
             rf"{known} of ${numbers['deep']:.0f}$; {none} of the former, all SIGReg's, are beyond every weight tried and not "
             r"shown. Bottom right: the published weights over the repel threshold (solid) and over the rescue threshold "
             rf"(dashed), for $\sigma = {number(numbers['variance'], 2)}$: C-JEPA's ${number(numbers['C-JEPA'], 2)}$ of the hinge "
@@ -113,7 +113,7 @@ def draw_thresholds(axes: Axes, data: FigureData) -> None:
         ("spectral", (1.15, 1.25), "spectral-contrastive"),
         ("SIGReg", (1.15, 0.38), "sigreg"),
         (rf"hinge, $\varepsilon={WIDE:g}$", (1.15, 0.12), "vicreg"),
-        (rf"hinge, $\varepsilon={NARROW:g}$", (1.15, 0.0125), "vicreg"),
+        (rf"hinge, $\varepsilon={NARROW:g}$", (24, 0.0052), "vicreg"),
         ("log-det, rescue", (1.15, 5.5e-4), "log-det"),
     ):
         axes.text(*place, text, color=COLOURS[role], size=label if "$" in text else None)
@@ -156,15 +156,10 @@ def draw_deep(axes: Axes, data: FigureData) -> None:
     axes.tick_params(axis="x", labelsize=axes.xaxis.label.get_fontsize())
     plot(axes, data["deep/as predicted"], "jepa", linewidth=0.8)
     for term in DEEP:
-        role = TERMS[term].role
-        plot(axes, data[f"deep/{term}"], role, markersize=3.0)
+        role, marker = TERMS[term].role, TERMS[term].marker
+        plot(axes, data[f"deep/{term}"], role, marker=marker, markersize=3.0, label=term.removeprefix("variance "))
         plot(axes, data[f"deep/{term}, mean and motion known"], role, marker="x", markersize=3.0)
-    for place, term, text in (
-        (0.95, "spectral", "spectral"),
-        (0.86, "variance hinge", "hinge"),
-        (0.77, "SIGReg", "SIGReg"),
-    ):
-        axes.text(0.03, place, text, color=COLOURS[TERMS[term].role], transform=axes.transAxes, va="top")
+    axes.legend(loc="upper left", handlelength=1.0, handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25)
 
 
 def draw_published(axes: Axes, data: FigureData) -> None:
