@@ -108,6 +108,19 @@ def save(measurement: Measurement, directory: str | os.PathLike[str]) -> tuple[P
     return arrays, table
 
 
+class _Stored(dict[str, np.ndarray]):
+    """Arrays of a file; one that an earlier version did not write yet is missing with the command that makes it."""
+
+    def __init__(self, file: str, make: str, arrays: dict[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self._file, self._make = file, make
+
+    def __missing__(self, key: str) -> np.ndarray:
+        raise InputError(
+            "name", self._file, f"has no array {key!r}: it is from another version; make it with: {self._make}"
+        )
+
+
 def load(name: str, directory: str | os.PathLike[str] | None = None, *, command: str | None = None) -> Measurement:
     """Read a measurement from ``directory``, by default from those that ship with the package.
 
@@ -123,7 +136,8 @@ def load(name: str, directory: str | os.PathLike[str] | None = None, *, command:
     Raises
     ------
     InputError
-        If it is not there; the message names the command that makes it. Also if its files cannot be read.
+        If it is not there; the message names the command that makes it. Also if its files cannot be read, and later for
+        an array that is asked of it and that it does not have.
     """
     _check_name(name)
     make = command or f"jepalign simulate {name} --out DIR"
@@ -135,7 +149,7 @@ def load(name: str, directory: str | os.PathLike[str] | None = None, *, command:
             raise InputError("name", name, f"has no file {file.name} in {where}; make it with: {make}")
     try:
         with arrays_file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            arrays = _Stored(arrays_file.name, make, {key: archive[key] for key in archive.files})
         parts = json.loads(table_file.read_text(encoding="utf-8"))
         return Measurement(
             name=parts["name"],

@@ -65,6 +65,14 @@ def test_a_measurement_that_no_experiment_makes_names_its_own_command(tmp_path: 
         load("an-example", tmp_path, command="make bench")
 
 
+def test_an_array_of_another_version_names_the_command(tmp_path: Path) -> None:
+    save(Measurement("power", {"left": np.ones(2)}, [], "", {}), tmp_path)
+    found = load("power", tmp_path)
+    assert found.arrays["left"].tolist() == [1, 1]
+    with pytest.raises(InputError, match=r"no array 'right'.*make it with: jepalign simulate power"):
+        found.arrays["right"]
+
+
 def test_half_a_measurement_is_missing(tmp_path: Path) -> None:
     _, table = save(example(), tmp_path)
     table.unlink()
