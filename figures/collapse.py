@@ -93,8 +93,8 @@ class Collapse(FromMeasurements):
             r"features that stay. It is right for "
             rf"{right['half, linear']}, {right['half, tanh']} and {right['half, relu']} of the dimensions (linear, tanh, ReLU, "
             rf"with every lag); at the features before training, which weight decay still shrinks, for {right['start, linear']}, "
-            rf"{right['start, tanh']} and {right['start, relu']}. {count['outside']} dimensions lie outside the axes; "
-            rf"{count['outside, alive']} of them survived."
+            rf"{right['start, tanh']} and {right['start, relu']}. {count['outside']} dimensions lie outside the axes, "
+            rf"their features all but gone; {count['outside, alive']} of them survived."
         )
 
     def alt(self, data: FigureData) -> str:
@@ -303,4 +303,4 @@ def draw_phase(axes: Axes, data: FigureData, panel: str) -> None:
     plot(axes, data[f"{panel}/survived"], "jepa", markersize=2.5)
     if panel == "relu":
         axes.text(5e-3, 0.55, "survive")
-        axes.text(3.0, 0.55, "die", color=FAINT, ha="center")
+        axes.text(3.0, 0.15, "die", color=FAINT, ha="center")
