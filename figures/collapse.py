@@ -292,6 +292,7 @@ def draw_lagging(axes: Axes, data: FigureData) -> None:
 def draw_phase(axes: Axes, data: FigureData, panel: str) -> None:
     """Draw dimensions over weight decay and correlation, and the boundary."""
     axes.set(xscale="log", ylim=(0, 1.04), yticks=(0, 0.5, 1), xlim=DECAYS, xlabel=r"weight decay $\eta/\sigma$")
+    axes.set_xticks((1e-2, 1e-1, 1, 10))
     axes.set_title(ARCHITECTURES[panel])
     axes.tick_params(labelsize=axes.xaxis.label.get_fontsize())
     boundary = data[f"{panel}/boundary"]

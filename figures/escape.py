@@ -65,8 +65,9 @@ class Escape(FromMeasurements):
             r"The time to leave collapse, in units of gradient flow, against the size $\varepsilon$ of the start "
             r"relative to the weight at rest. Left: the leading mode of a linear encoder in aligned modes; lines: the closed "
             rf"forms, proved; markers: measured, at most ${number(100 * numbers['closed'], 2)}\%$ away in any mode. Others: "
-            r"linear, tanh and ReLU encoders of digits from random starts, means over seeds; markers: measured; dashed: "
-            r"computed, by the flow of the last layer on the features at the start. A balanced JEPA takes $\sim 1/\varepsilon$ "
+            r"linear, tanh and ReLU encoders of digits from random starts; markers: measured, means over seeds with "
+            r"the least and the greatest; dashed: computed, by the flow of the last layer on the features at the start. "
+            r"A balanced JEPA takes $\sim 1/\varepsilon$ "
             rf"(slope of the logarithms {balanced}, mean of the three encoders), a contrastive loss "
             rf"$\sim \log 1/\varepsilon$ (slope {contrastive}), and so does a JEPA whose predictor starts at random (slope "
             rf"{random}), which leads ${numbers['stay']:.0f}$ of ${numbers['starts']:.0f}$ starts to a weaker mode, where they "
@@ -103,7 +104,7 @@ def series_of(measured: Measurement) -> list[Series]:
             told, seen = (arrays[key][run][:, through].mean(1) for key in ("forecast", "time"))
             low, high = (of(arrays["time"][run][:, through], axis=1) for of in (np.min, np.max))
             found.append(Series(panel, f"{name}, predicted", Evidence.COMPUTED, start, told))
-            found.append(Series(panel, name, Evidence.MEASURED, start, seen, {"least": low, "most": high}))
+            found.append(Series(panel, name, Evidence.MEASURED, start, seen, {"low": low, "high": high}))
     return found
 
 
