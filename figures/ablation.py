@@ -57,8 +57,8 @@ class Ablation(FromMeasurements):
 
     def draw(self, data: FigureData, *, venue: str = "neurips", axes: Axes | None = None) -> Figure:
         """Draw two rows of corners and, beneath them, rates of collapse."""
-        with style.sheet(venue, 3.9, axes) as page:
-            grid = page.add_gridspec(3, len(TARGETS), height_ratios=(1, 1, 0.95))
+        with style.sheet(venue, 4.5, axes) as page:
+            grid = page.add_gridspec(3, len(TARGETS), height_ratios=(1, 1, 0.75))
             for row, predictor in enumerate(PREDICTORS):
                 for column, target in enumerate(TARGETS):
                     axes = page.add_subplot(grid[row, column])
@@ -81,8 +81,9 @@ class Ablation(FromMeasurements):
             rf"{n['lambda']}$, $\sigma = \alpha = 1$, no decay and, where the target lags, $\beta = {n['beta']}$; solid: closed "
             r"form, proved; dashed: computed, by integration; its rate of collapse in $w$, or where it rests, is written. "
             r"Markers: measured in trainings of linear, tanh, ReLU and convolutional tanh encoders of digits, on views drawn "
-            r"afresh (circles) or fixed (squares), each the mean of two seeds; thin dashes: what the flow on the features at "
-            r"their start tells of those on fresh views. The unit of time is that in which modes collapsing at the rates of the "
+            rf"afresh (circles) or fixed (squares), each the mean of ${data.numbers['seeds']:.0f}$ seeds; thin dashes: what the flow on "
+            r"the features at their start tells of those on fresh views. The unit of time is that in which modes collapsing at "
+            r"the rates of the "
             rf"corner leave ${n['left']}$ (longer where modes without common axes are slower), for survivors those of the corner "
             r"without predictor. Without a predictor everything "
             r"collapses, with stop-gradient at half the rate, and EMA only delays it; a "
@@ -104,7 +105,8 @@ class Ablation(FromMeasurements):
         return (
             "Ten small panels of the share of embedding variance left over time, in two rows without and with predictor, five "
             "columns of what happens to the target. All curves of the upper row and the first of the lower one fall without "
-            "end, more slowly with an averaged target; the other four level off, and markers of trained encoders agree. Below, "
+            "end, more slowly with an averaged target; the other four level off. Markers of trained encoders do the same, but for "
+            "deep ones on fixed views, some of which stall on the way down. Below, "
             "measured over predicted rates of six collapsing corners: near one for frozen features and fresh views, far below "
             "one for deep encoders on fixed views."
         )
@@ -166,7 +168,7 @@ def between_seeds(panel: str, name: str, x: np.ndarray, values: np.ndarray) -> S
 
 
 def courses(measured: Measurement) -> list[Series]:
-    """Return the share of tr Φ over time, geometric means over seeds: measured, and on fresh views as told at the start."""
+    """Return the share of tr Φ over time, geometric means over seeds: every second record, and as told at the start on fresh views."""
     found: list[Series] = []
     arrays = measured.arrays
     for predictor in PREDICTORS:
@@ -178,7 +180,7 @@ def courses(measured: Measurement) -> list[Series]:
                         np.exp(np.log(arrays[key][run, corner]).mean(axis=0)) for key in ("share", "flow_share")
                     )
                     x = np.linspace(0.0, arrays["time"][run, corner] / arrays["horizon"][run, corner], len(share))
-                    found.append(Series(panel, f"{name}, {views}", Evidence.MEASURED, x[1:], share[1:]))
+                    found.append(Series(panel, f"{name}, {views}", Evidence.MEASURED, x[::-2][::-1], share[::-2][::-1]))
                     if views == "fresh views":
                         found.append(Series(panel, f"{name}, {TOLD}", Evidence.COMPUTED, x, flow))
     return found
@@ -219,6 +221,7 @@ def summary(measured: Measurement) -> dict[str, float]:
         "lambda": CROSS,
         "beta": LAG,
         "left": LEFT,
+        "seeds": float(arrays["left"].shape[-1]),
         "rest": rho,
         "trained": rho * LAG / (LAG + 1 - rho**2),
         "least": min(float(part[:, lives].min()) for part in left.values()),
