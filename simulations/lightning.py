@@ -9,6 +9,7 @@ from torch import nn
 from jepalign.errors import InputError
 from jepalign.simulations.recording import Recorder
 from jepalign.simulations.recording.pairing import Mask
+from jepalign.simulations.recording.watched import Below
 
 
 class RecorderCallback(Callback):
@@ -59,8 +60,9 @@ class RecorderCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach; raises ``InputError`` if the module has no part of a name."""
         parts = {key: None if name is None else _part(pl_module, key, name) for key, name in self._others.items()}
-        named = self._below
-        below = named if named is None or isinstance(named, str) else [_part(pl_module, "below", one) for one in named]
+        below: Below = None if self._below is None else "found"
+        if self._below is not None and self._below != "found":
+            below = [_part(pl_module, "below", name) for name in self._below]
         planned = trainer.estimated_stepping_batches
         settings = {"steps": int(planned)} if planned < float("inf") else {}
         self.recorder = Recorder(
