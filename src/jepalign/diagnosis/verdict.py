@@ -29,7 +29,12 @@ def verdict(table: ModeTable, outlook: Outlook, remedies: Remedies, rates: FlowR
     if (best := gentlest(remedies)) is not None:
         count = len(remedies.endangered)
         whom = "the one" if count == 1 else f"the {count}"
-        which = "worth keeping" if alike else "that even alone would be lost"
+        # What holds a dimension alone is not put to the flow.
+        which = (
+            "worth keeping"
+            if alike
+            else "that even alone would be lost, were each alone and its features what they are now"
+        )
         text += f"; {best.name} uniformity of weight {best.as_trained:.2g} would keep {whom} {which}"
     return text + "."
 
