@@ -179,8 +179,8 @@ def test_names_of_files_are_neither_markup_nor_commands_of_a_terminal(tmp_path: 
 # -- recorded numbers -------------------------------------------------------------------------------------------------------
 
 
-def record(tmp_path: Path, *, bias: bool) -> Record:
-    """Record one window of a run whose predictor moves much in it, with means that are not 0."""
+def record(tmp_path: Path, *, bias: bool, window: int = 30) -> Record:
+    """Record windows of a run whose predictor moves much in it, with means that are not 0."""
     torch.manual_seed(0)
     predictor = linear_predictor(4, seed=2)
     if bias:
@@ -188,7 +188,7 @@ def record(tmp_path: Path, *, bias: bool) -> Record:
     encoder = MLP((6, 8, 4), "relu", seed=1)
     jepa = JEPA(encoder, predictor, Rates(step=0.3, weight_decay=0.01, ema=0.3))
     generator = torch.Generator().manual_seed(0)
-    with Recorder(encoder, predictor, target=jepa.target, out=tmp_path, every=1, window=30) as recorder:
+    with Recorder(encoder, predictor, target=jepa.target, out=tmp_path, every=1, window=window) as recorder:
         for _ in range(30):
             x = torch.randn(64, 6, generator=generator, dtype=torch.float64) + 0.5
             jepa.step(x, x + 0.5 * torch.randn(x.shape, generator=generator, dtype=torch.float64) + 0.2)
@@ -212,6 +212,24 @@ def test_power_and_ranks_are_those_that_the_record_has(tmp_path: Path) -> None:
     # The paper's 1e-7 in every share, which the recorder leaves out, adds 1e-7·|log 1e-7| a dimension at most.
     assert found.spectrum.rankme == pytest.approx(seen.rankme, rel=1e-5)
     assert abs(found.spectrum.rankme / found.spectrum.effective_rank - 1) > 0.05
+
+
+def test_motion_within_a_window_is_not_taken_for_a_layer_that_is_not_linear(tmp_path: Path) -> None:
+    record(tmp_path, bias=False, window=15)
+    flags = {"weight_decay": 0.01, "learning_rate": 0.3}
+    seen = {each.name: each for each in diagnose(tmp_path, flags).assumptions}
+    for name in ("linear last layer", "linear predictor"):
+        assert seen[name].distance > 0.01
+        assert seen[name].holds
+    first, last = sorted(tmp_path.glob("*.npz"))
+    # A single record does not tell how much moved, and a layer that is another one moved by less.
+    assert not {each.name: each for each in diagnose(first, flags).assumptions}["linear last layer"].holds
+    arrays: dict[str, Any] = dict(np.load(last))
+    np.savez(last, **{**arrays, "encoder": 3 * arrays["encoder"]})
+    assert not {each.name: each for each in diagnose(tmp_path, flags).assumptions}["linear last layer"].holds
+    arrays["correction"] = np.array(np.nan)
+    np.savez(last, **arrays)
+    assert not {each.name: each for each in diagnose(tmp_path, flags).assumptions}["linear predictor"].holds
 
 
 def test_with_biases_a_recorded_correction_is_taken_about_the_mean(tmp_path: Path) -> None:
