@@ -9,9 +9,19 @@ architectures, and all are judged on the others. Dimensions are matched by order
 
 import numpy as np
 
-from jepalign.linear_models.forecast.intervals import beyond, interval
+from jepalign.linear_models.forecast.intervals import beyond, conformal, interval, rank_range
 from jepalign.measurements import Measurement
-from jepalign.simulations.forecast_rows import CRITERIA, FAR, LEVEL, add_fitted, forecast_rows, judged, pooled
+from jepalign.simulations.forecast_rows import (
+    CRITERIA,
+    FAR,
+    LEVEL,
+    RANKS,
+    add_fitted,
+    forecast_rows,
+    judged,
+    pooled,
+    told_rank,
+)
 from jepalign.simulations.forecast_runs import MEASURED, SAMPLED, ForecastPlan, forecast_run
 from jepalign.simulations.results import check_scale, measured, stated
 from jepalign.simulations.training import Progress, device_named
@@ -72,7 +82,9 @@ def forecast(
         ``effective_rank`` (Q, M, 3); ``grown`` and ``grown_told``, log₁₀ of what the features' second moment grows by to the end
         (Q, M, 3). At the second fraction of some members ``resampled``, what moments of resampled blocks tell (Q, M, replicates, k), and
         ends of intervals, ``low`` and ``high`` from sampling and drift, and with ``_drift`` or ``_sampling`` behind from one of them, or
-        ``_widened``, from drift and what other architectures' ends lay beyond (Q, M, k), in decades over the floor. By architecture
+        ``_widened``, from drift and what other architectures' ends lay beyond (Q, M, k), in decades over the floor. At every fraction
+        ``rank_low_NAME`` and ``rank_high_NAME`` (Q, M, 3), the rank's interval by the signed errors of a way of telling it on the
+        architectures that are not held. By architecture
         ``auroc_NAME`` and ``rank_error_NAME`` (Q, 3), ``auroc_decay`` and ``auroc_index`` (Q,). NaN after a divergence.
 
     Raises
@@ -99,6 +111,7 @@ def forecast(
     fitted, held = runs[: len(plan.fitted)], runs[len(plan.fitted) :]
     add_fitted(runs, [pooled([run]) for run in fitted])
     add_intervals(runs, len(fitted))
+    add_rank_intervals(runs, len(fitted))
     rows = forecast_rows(f"{len(held)} unseen architectures{lost(held)}", pooled(held))
     for run in runs:
         run.update(judged(pooled([run])))
@@ -142,3 +155,21 @@ def add_intervals(runs: list[dict[str, np.ndarray]], fitted: int) -> None:
             found = interval(centre, *parts, floor=least, level=LEVEL, beyond=extra)
             for side, values in (("low", found.low), ("high", found.high)):
                 run[f"{side}{name}"] = np.where(np.asarray(there)[:, None], np.log10(values), np.nan)
+
+
+def add_rank_intervals(runs: list[dict[str, np.ndarray]], fitted: int) -> None:
+    """Write the conformal intervals of the rank into runs, from the signed errors of the first ``fitted`` ones at the same fraction."""
+    known = pooled(runs[:fitted])
+    width = known["survived"].shape[1]
+    for name in RANKS:
+        for run in runs:
+            run[f"rank_low_{name}"], run[f"rank_high_{name}"] = (
+                np.full((len(run["floor"]), len(MEASURED)), np.nan) for _ in range(2)
+            )
+        for at in range(len(MEASURED)):
+            errors = (known["survived"].sum(1) - told_rank(known, name, at)) / width
+            bounds = conformal(errors, level=LEVEL)
+            for run in runs:
+                fine = run["diverged"] == 0
+                low, high = rank_range(told_rank(run, name, at)[fine], bounds, width)
+                run[f"rank_low_{name}"][fine, at], run[f"rank_high_{name}"][fine, at] = low, high

@@ -24,6 +24,8 @@ OTHERS = {
     "effective_rank": "extrapolated effective rank",
     "trivial": "−log η and dimension index, fitted",
 }
+# Ways of telling a rank whose errors make an interval of it: the flow, and those without a theory.
+RANKS = ("moving", *OTHERS)
 # Decades beyond which an eigenvalue says no more to the fit.
 FAR = 3.0
 CALIBRATED, COVERED, LEVEL = 0.1, 0.9, 0.9
@@ -48,6 +50,10 @@ CRITERIA = {
     "coverage": (
         f"of intervals of level {LEVEL} on unseen architectures at least {COVERED} hold what came; error is the share missed over"
         f" {1 - COVERED:g}"
+    ),
+    "width": (
+        "on unseen architectures, mean width of the conformal interval of the rank at most that of those made in the same way from each of"
+        " the four that tell a rank without the theory; error is the ratio to the narrowest of them"
     ),
     "control": (
         "a false version must miss at least twice as much of the AUROC as the true one; error is the ratio over 2, in thousandths"
@@ -159,7 +165,7 @@ def forecast_rows(name: str, run: dict[str, np.ndarray]) -> list[Row]:
         label = f"forecast: growth of features told at {fraction:.0%}"
         series = one(float(told.mean()), float(observed.mean()), ratio(off, 0.5 * size))
         rows.append(row(label, name, series, criterion=CRITERIA["drift"]))
-    rows += coverage_rows(name, run)
+    rows += coverage_rows(name, run) + rank_rows(name, run)
     # The flow of the member with the mirrored rank of weight decay knows the dimension but not the boundary.
     order = np.argsort(run["weight_decay"], kind="stable")
     strangers = np.empty_like(run["moving"][:, 1])
@@ -192,4 +198,20 @@ def coverage_rows(name: str, run: Arrays) -> list[Row]:
             rows.append(
                 row(label, name, one(LEVEL, share, (1 - share) / (1 - COVERED)), criterion=CRITERIA["coverage"])
             )
+    return rows
+
+
+def rank_rows(name: str, run: Arrays) -> list[Row]:
+    """Return the rows on the rank's conformal intervals at every fraction: how many ends they hold, and how wide they are."""
+    rows: list[Row] = []
+    rank = run["survived"].sum(1)
+    for at, fraction in enumerate(MEASURED):
+        low, high = run["rank_low_moving"][:, at], run["rank_high_moving"][:, at]
+        share = float(((low <= rank) & (rank <= high)).mean()) if rank.size else np.nan
+        label = f"forecast: interval of the rank, conformal on other architectures at {fraction:.0%}"
+        rows.append(row(label, name, one(LEVEL, share, (1 - share) / (1 - COVERED)), criterion=CRITERIA["coverage"]))
+        widths = {each: float((run[f"rank_high_{each}"] - run[f"rank_low_{each}"])[:, at].mean()) for each in RANKS}
+        own, least = widths["moving"], min(widths[each] for each in OTHERS)
+        label = f"forecast: width of the interval of the rank, conformal at {fraction:.0%}"
+        rows.append(row(label, name, one(least, own, ratio(own, least)), criterion=CRITERIA["width"]))
     return rows

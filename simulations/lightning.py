@@ -1,7 +1,7 @@
 """The recorder as a callback of Lightning. Needs ``lightning``: pip install 'jepalign[examples]'."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from jepalign.errors import InputError
 from jepalign.simulations.recording import Recorder
 from jepalign.simulations.recording.pairing import Mask
+from jepalign.simulations.recording.watched import Below
 
 
 class RecorderCallback(Callback):
@@ -23,6 +24,8 @@ class RecorderCallback(Callback):
         Name of the encoder in the module, as in "student.backbone".
     predictor, target : str, optional
         Names of predictor and target encoder; None: there is none.
+    below : "found", sequence of str, or None
+        As for ``Recorder``, layers by their names in the module.
     mask : callable, optional
         Gives the mask of a batch (``Recorder.step``).
     settings : mapping, optional
@@ -43,18 +46,23 @@ class RecorderCallback(Callback):
         predictor: str | None = None,
         target: str | None = None,
         *,
+        below: Sequence[str] | Literal["found"] | None = "found",
         mask: Callable[[Any], Mask] | None = None,
         settings: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         self.recorder: Recorder | None = None
         self._encoder, self._others = encoder, {"predictor": predictor, "target": target}
+        self._below = below
         self._mask, self._settings, self._options = mask, dict(settings or {}), options
         self._start = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach; raises ``InputError`` if the module has no part of a name."""
         parts = {key: None if name is None else _part(pl_module, key, name) for key, name in self._others.items()}
+        below: Below = None if self._below is None else "found"
+        if self._below is not None and self._below != "found":
+            below = [_part(pl_module, "below", name) for name in self._below]
         planned = trainer.estimated_stepping_batches
         settings = {"steps": int(planned)} if planned < float("inf") else {}
         self.recorder = Recorder(
@@ -62,6 +70,7 @@ class RecorderCallback(Callback):
             optimizer=trainer.optimizers,
             settings=settings | self._settings,
             start=self._start,
+            below=below,
             **parts,
             **self._options,
         )

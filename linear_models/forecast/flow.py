@@ -93,7 +93,13 @@ def descend(
 
 
 def solve(
-    layer: LastLayer, settings: RunSettings, times: ArrayLike, *, moving: bool = False, method: str = "DOP853"
+    layer: LastLayer,
+    settings: RunSettings,
+    times: ArrayLike,
+    *,
+    moving: bool = False,
+    method: str = "DOP853",
+    evaluations: int = 200_000,
 ) -> Path:
     """Integrate the last layer's flow from now, to four digits.
 
@@ -111,6 +117,8 @@ def solve(
         Let the layers below move the features, at the rates ``layer.below``; otherwise they stay.
     method : "DOP853" or "LSODA"
         The latter only for a few dozen numbers in W and P: its Jacobian is dense.
+    evaluations : int
+        Of the velocity, at most: modes that grow without bound below a nonlinearity that would hold them make the flow stiff.
 
     Returns
     -------
@@ -150,7 +158,7 @@ def solve(
                 found[f"target {name}"] = beta * (state[name] - state[f"target {name}"])
         return found
 
-    found = integrate(field, start, times, method=method, rtol=1e-5, atol=1e-8)
+    found = integrate(field, start, times, method=method, rtol=1e-5, atol=1e-8, max_evaluations=evaluations)
     acting = [
         _matrices({name: part[i] for name, part in found.states.items()}, names, lagging=beta is not None)
         for i in range(len(found.times))

@@ -2,7 +2,8 @@
 
 Sampling is told by a bootstrap of sufficient statistics, drift by what the forecast of the same end was a record ago. Errors of the
 flow itself, of its step and of its taking layers for linear ones, are in neither: runs whose end is known tell them, as what their
-ends lie beyond the interval (conformal prediction; Romano, Patterson & Candès 2019).
+ends lie beyond the interval (conformal prediction; Romano, Patterson & Candès 2019), or as the signed errors of their ranks, which
+lean one way (:func:`conformal`).
 """
 
 import math
@@ -19,6 +20,9 @@ from jepalign.linear_models.forecast.layer import LastLayer
 from jepalign.linear_models.views import ViewPair
 
 Array = NDArray[np.float64]
+
+# Of products that are integers but for rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,50 @@ def beyond(found: Interval, ends: ArrayLike, *, floor: float, level: float = 0.9
     n = outside.size
     place = min(math.ceil((n + 1) * level), n) - 1
     return max(float(np.sort(outside, axis=None)[place]), 0.0)
+
+
+def conformal(errors: ArrayLike, *, level: float = 0.9) -> tuple[float, float]:
+    """Return bounds on the error of a new run from those of n runs whose end is known: split conformal prediction with signed errors.
+
+    With a = (1 − level)/2 they are the ⌊(n+1)a⌋-th smallest and the ⌈(n+1)(1−a)⌉-th smallest, −∞ and ∞ where n is too small for one. If
+    the new error and the known ones are exchangeable, it lies between the bounds, ends included, with a probability of at least ``level``,
+    and beyond either with at most a: the rank of one of n + 1 exchangeable numbers is uniform, and ties only help (Vovk, Gammerman &
+    Shafer 2005). Nothing is promised for a run that is not like the known ones, nor for one run given what it is.
+
+    Parameters
+    ----------
+    errors : array_like
+        What came less what was told, with its sign; n ≥ 1 of any shape, in units in which runs can be compared, for ranks as shares of k.
+    level : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If there is no error, one is not finite, or the level is out of its range.
+    """
+    ordered = np.sort(real("errors", errors), axis=None)
+    if not ordered.size:
+        raise InputError("errors", "none", "must be at least 1")
+    if not 0 < rate("level", level) < 1:
+        raise InputError("level", level, "must be between 0 and 1")
+    n = ordered.size
+    # (n+1)·a may be an integer that rounding has moved off; its neighbour would be a place too far.
+    below = math.floor((n + 1) * (1 - level) / 2 + ROUNDING * n)
+    return float(ordered[below - 1]) if below else -math.inf, float(ordered[n - below]) if below else math.inf
+
+
+def rank_range(told: ArrayLike, bounds: tuple[float, float], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the smallest and largest rank, (...), of told ranks (...) whose error is within ``bounds``, as shares of the ``width`` k.
+
+    Ends are rounded outwards and kept between 0 and k. Raises ``InputError`` if the width is not a positive integer.
+    """
+    size = count("width", width)
+    centre = real("told", told)
+    low, high = (centre + bound * size for bound in bounds)
+    # A share of k times k may miss its integer by rounding.
+    least, most = np.floor(low + ROUNDING * size), np.ceil(high - ROUNDING * size)
+    return np.clip(least, 0, size).astype(np.int64), np.clip(most, 0, size).astype(np.int64)
 
 
 def resampled(layer: LastLayer, blocks: Sequence[ViewPair], replicates: int, *, seed: int) -> tuple[LastLayer, ...]:

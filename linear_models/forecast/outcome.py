@@ -101,7 +101,9 @@ class Forecast:
         return None if np.isnan(values).any() else int((values > self.floor).sum())
 
 
-def forecast(layer: LastLayer, settings: RunSettings, time: float, *, floor: float | None = None) -> Forecast:
+def forecast(
+    layer: LastLayer, settings: RunSettings, time: float, *, floor: float | None = None, evaluations: int = 200_000
+) -> Forecast:
     """Tell the end of a run from a moment of it, statically and by integrating the measured flow.
 
     Features that stay are a fiction in a deep network: they move, and weight decay on the layers below shrinks them, so that the static
@@ -118,6 +120,8 @@ def forecast(layer: LastLayer, settings: RunSettings, time: float, *, floor: flo
         T ≥ 0, the flow time left: the remaining steps' learning rates, summed.
     floor : float, optional
         The eigenvalue above which a dimension counts as alive; None: 1e-3 of the largest one now.
+    evaluations : int
+        Of the velocity in each integration, at most; one that needs more does not reach the end.
 
     Raises
     ------
@@ -134,10 +138,10 @@ def forecast(layer: LastLayer, settings: RunSettings, time: float, *, floor: flo
     critical = critical_weight_decay(modes.cross, modes.variance)
     now = layer.eigenvalues()
     least = ALIVE * float(now[0]) if floor is None else rate("floor", floor)
-    flow, status = _end(layer, settings, time, moving=False)
+    flow, status = _end(layer, settings, time, evaluations, moving=False)
     moving = None
     if layer.below:
-        moving, other = _end(layer, settings, time, moving=True)
+        moving, other = _end(layer, settings, time, evaluations, moving=True)
         status = other if status is Status.FINISHED else status
     with np.errstate(divide="ignore", invalid="ignore"):
         margin = np.where(settings.weight_decay > 0, critical / settings.weight_decay, np.inf)
@@ -158,8 +162,10 @@ def forecast(layer: LastLayer, settings: RunSettings, time: float, *, floor: flo
     )
 
 
-def _end(layer: LastLayer, settings: RunSettings, time: float, *, moving: bool) -> tuple[Array, Status]:
-    found = solve(layer, settings, [time], moving=moving)
+def _end(
+    layer: LastLayer, settings: RunSettings, time: float, evaluations: int, *, moving: bool
+) -> tuple[Array, Status]:
+    found = solve(layer, settings, [time], moving=moving, evaluations=evaluations)
     if found.status is not Status.FINISHED:
         return np.full(layer.width, np.nan), found.status
     return LastLayer(layer.views, found.encoder[-1], found.predictor[-1]).eigenvalues(), found.status

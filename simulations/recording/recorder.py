@@ -16,7 +16,7 @@ from jepalign.simulations.recording.pairing import Mask, Pair, Pairs, masks_of, 
 from jepalign.simulations.recording.records import Record, record_folder, write_run
 from jepalign.simulations.recording.settings import check_settings, ends_in_bias, optimizer_settings
 from jepalign.simulations.recording.sums import Sums
-from jepalign.simulations.recording.watched import Watched
+from jepalign.simulations.recording.watched import Below, Watched
 
 # Rates that a schedule changes: the largest is the one that the run is described by.
 PEAKS = ("learning_rate", "predictor_learning_rate")
@@ -58,12 +58,19 @@ class Recorder:
         Last layer of the encoder; by default the last linear module it registers, if its output is the embedding.
     features : bool
         Whether to keep the inputs of the last layers, (h, h); without, embeddings are all that is recorded.
+    below : "found", sequence of nn.Module, or None
+        Layers below the last one, whose rates κ = inputs/‖θ‖² a forecast moves the features with. "found": those that are trained, where
+        the encoder is seen to be a plain stack, linear layers called one after the other with functions of each entry between, all at
+        the learning rate and weight decay of the last; else none, as behind residual streams, attention, convolutions and
+        normalisations κ stands for nothing. Modules, first to last: these, on your word; of a weight with more than two axes all but
+        the first are inputs. An empty sequence: nothing below is trained, and features stay. None: not recorded.
     read : callable, optional
         Picks the embeddings, a tensor, out of what a module gives where that is something else.
     optimizer : Optimizer or iterable of them, optional
         Where learning rates and weight decays are read.
     settings : mapping, optional
-        What the optimiser does not say or what wins over it: ``ema_momentum``, ``steps``, ``loss``, ``batch_size`` ...
+        What the optimiser does not say or what wins over it: ``ema_momentum``, ``steps`` (all that are planned: a diagnosis
+        forecasts their end), ``loss``, ``batch_size`` ...
     rows : int, optional
         At most so many rows of a pair, taken at equal distances. None: all.
     precision : torch.dtype
@@ -78,8 +85,8 @@ class Recorder:
     Raises
     ------
     InputError
-        If the encoder has no linear layer and ``features`` are wanted, an argument is out of its range, or ``out`` holds
-        records of another run.
+        If the encoder has no linear layer and ``features`` are wanted, an argument is out of its range, a module of
+        ``below`` has no weight, or ``out`` holds records of another run.
     """
 
     def __init__(
@@ -94,6 +101,7 @@ class Recorder:
         pairs: Pairs | None = None,
         last: nn.Linear | None = None,
         features: bool = True,
+        below: Below = "found",
         read: Callable[[Any], object] | None = None,
         optimizer: Optimizer | Iterable[Optimizer] | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -114,7 +122,7 @@ class Recorder:
         self._batch: int | None = None
         self._known: dict[str, Any] = {}
         self._sums, self._observed, self._fresh, self._paused = Sums(precision), 0, False, False
-        self._watched = Watched(encoder, predictor, target, last=last, features=features, read=read)
+        self._watched = Watched(encoder, predictor, target, last=last, features=features, read=read, below=below)
         self.out = None if out is None else record_folder(out, start)
         if pairs is None or len(pairs):
             self._watched.attach()
@@ -124,6 +132,11 @@ class Recorder:
     def measures(self) -> str:
         """What is recorded of the encoder: its last layer, or its embeddings alone and why; known after the first observed step."""
         return self._watched.measures
+
+    @property
+    def why_not_below(self) -> str | None:
+        """Why the rates of the layers below the last one were not in the latest record; None if they were."""
+        return self._watched.why_not_below
 
     @property
     def due(self) -> bool:
@@ -250,12 +263,14 @@ class Recorder:
         if moments.count == 0:
             raise InputError("mask", f"no row in {self._observed} observed steps", "must leave some")
         self._sums, self._observed, self._fresh = Sums(self.precision), 0, False
-        record = Record.of(self.steps, moments, self._watched.weights(len(moments.arrays["context_mean"])))
+        weights = self._watched.weights(len(moments.arrays["context_mean"]), self._optimizers)
+        record = Record.of(self.steps, moments, weights)
         self._learn_settings()
         if self.out is not None and _first_process(self.group):
             record.write(self.out)
             note = {
                 "measures": self.measures,
+                "why_not_below": self.why_not_below,
                 "every": self.every,
                 "window": self.window,
                 "pairs": self.pairs,
@@ -281,7 +296,8 @@ class Recorder:
     def settings(self) -> dict[str, Any]:
         """The settings of the run as far as they are known, in the words of run.json; rates are the largest so far."""
         modules = [module for module in (self._watched.encoder, self._watched.predictor) if module is not None]
-        found: dict[str, Any] = {"steps": self.steps, "bias": any(ends_in_bias(module) for module in modules)}
+        # How many steps have been made is in every record; how many are planned only the user knows.
+        found: dict[str, Any] = {"bias": any(ends_in_bias(module) for module in modules)}
         if self._batch is not None:
             found["batch_size"] = self._batch
         if self._watched.target is None:

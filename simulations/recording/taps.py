@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jepalign.errors import InputError
+from jepalign.simulations.recording.below import Stack, stack_below
 
 # Terms hW rounded to bfloat16, at random, move their sum by 2⁻⁸ of the root of the sum of their squares. Anything that
 # is not rounding moves it by more than this.
@@ -112,6 +113,9 @@ class EncoderTap:
         self._inside = False
         self._features: Tensor | None = None
         self._parameters: tuple[Tensor, ...] = ()
+        #: What lies below the last layer, once a call with gradients was seen.
+        self.stack: Stack | None = None
+        self._last = last
         self._handles = [
             module.register_forward_pre_hook(Hook(self._enter)),
             module.register_forward_hook(Hook(self._leave)),
@@ -135,11 +139,19 @@ class EncoderTap:
                 # By the time that it is judged, the optimiser has moved them.
                 self._parameters = parameters_of(module)
 
-    def _leave(self, _module: nn.Module, _arguments: object, output: object) -> None:
+    def _leave(self, module: nn.Module, _arguments: object, output: object) -> None:
         self._inside = False
         if self._switch.on:
-            self.calls.append(Call(kept(embeddings(output, self._read)), self._features, self._parameters))
+            embedding = embeddings(output, self._read)
+            # A compiler has no graph of gradients yet, and would break its own here.
+            if self.judging and self._last is not None and self.stack is None and not torch.compiler.is_compiling():
+                self._look_below(embedding, module, self._last)
+            self.calls.append(Call(kept(embedding), self._features, self._parameters))
             self._features, self._parameters = None, ()
+
+    def _look_below(self, embedding: Tensor, module: nn.Module, last: nn.Linear) -> None:
+        if embedding.grad_fn is not None:
+            self.stack = stack_below(embedding, module, last.weight)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """The modules that a recorder watches: their calls in a step, and which of their layers tell the embedding."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from jepalign.errors import InputError
+from jepalign.simulations.recording.below import Stack, given_stack, rates
 from jepalign.simulations.recording.pairing import Pair, Pairs, paired
 from jepalign.simulations.recording.taps import (
     Call,
@@ -27,6 +29,8 @@ from jepalign.simulations.results import numpy
 Array = NDArray[np.float64]
 
 LAST_LAYER = "last layer: W, its inputs and the embeddings"
+# Layers below a last layer: those that the recorder finds, those that are named, or none that is known.
+Below = Sequence[nn.Module] | Literal["found"] | None
 
 
 class Watched:
@@ -34,18 +38,20 @@ class Watched:
 
     Parameters
     ----------
-    encoder, predictor, target, last, features, read
+    encoder, predictor, target, last, features, read, below
         As for :class:`jepalign.simulations.recording.Recorder`.
 
     Attributes
     ----------
     measures : str
         What is recorded of the encoder, and if it is not all, why.
+    why_not_below : str or None
+        Why the rates of the layers below the last are not recorded; None if they are.
 
     Raises
     ------
     InputError
-        If the encoder has no linear layer, and its features are wanted.
+        If the encoder has no linear layer, and its features are wanted, or a layer that is named has no weight.
     """
 
     def __init__(
@@ -57,10 +63,18 @@ class Watched:
         last: nn.Linear | None,
         features: bool,
         read: Callable[[Any], object] | None,
+        below: Below = None,
     ) -> None:
         self.encoder, self.predictor, self.target = encoder, predictor, None if target is encoder else target
         self.measures = LAST_LAYER if features else "embeddings: features are not wanted"
         self._read, self._demanded, self._judged = read, last is not None, not features
+        self._below = below
+        self._stack = Stack(None, "nothing was observed yet" if below == "found" else "they are not wanted")
+        if isinstance(below, str) and below != "found":  # pyright: ignore[reportUnnecessaryComparison]
+            raise InputError("below", repr(below), 'must be "found", modules, or None')
+        if below is not None and not isinstance(below, str):
+            self._stack = given_stack(below)
+        self.why_not_below: str | None = None if self._stack.weights is not None else self._stack.why
         self._switch = Switch()
         self._online: EncoderTap | None = None
         self._goal: EncoderTap | None = None
@@ -132,8 +146,11 @@ class Watched:
         self._judge(pair)
         return self._believed(pair)
 
-    def weights(self, width: int) -> dict[str, Array]:
-        """Return W, V and P as far as they are known, P = I of this width where there is no predictor."""
+    def weights(self, width: int, optimizers: Sequence[Optimizer] = ()) -> dict[str, Array]:
+        """Return W, V, P and the rates below W as far as they are known, P = I of this width where there is no predictor.
+
+        ``optimizers`` are those of the training: layers below that learn otherwise than the last have no rates.
+        """
         found = {
             name: _stored(layer.weight)
             for name, layer in (("encoder", self.layer), ("target_encoder", self.target_layer))
@@ -143,7 +160,12 @@ class Watched:
             found["predictor"] = np.eye(width)
         elif isinstance(predictor := unwrapped(self.predictor), nn.Linear):
             found["predictor"] = _stored(predictor.weight)
-        return found
+        if self.layer is None:
+            self.why_not_below = "the last layer is not recorded"
+            return found
+        moved, why = rates(self._stack, self.layer.weight, optimizers)
+        self.why_not_below = why or None
+        return found if moved is None else {**found, "below": moved}
 
     @property
     def _taps(self) -> list[EncoderTap | PredictorTap]:
@@ -163,6 +185,10 @@ class Watched:
         if self.target_layer is not None and not explained(pair.target):
             self.target_layer = None
         self._judged = True
+        if self._below == "found":
+            seen = None if self._online is None else self._online.stack
+            why = "no gradients of the encoder were seen: it is compiled, or its calls were handed over"
+            self._stack = seen or Stack(None, why)
         for tap, layer in ((self._online, self.layer), (self._goal, self.target_layer)):
             if tap is not None:
                 tap.judging, tap.trusted = False, layer is not None

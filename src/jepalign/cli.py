@@ -62,7 +62,8 @@ def _progress(what: str) -> Generator[Callable[[int, int, str], None], None, Non
     )
     bar = Progress(
         *columns,
-        TextColumn("[dim]{task.fields[message]}"),
+        # Names of files may hold what reads as markup.
+        TextColumn("{task.fields[message]}", style="dim", markup=False),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -405,7 +406,8 @@ def diagnose(
 Add [bold]predictor[/bold] (k × k, prediction = context @ predictor.T), or [bold]prediction[/bold] (n × k), and weights are \
 inferred by balance. Add [bold]encoder[/bold] and [bold]target_encoder[/bold] (the last linear layer, k × h) with its inputs \
 [bold]context_features[/bold] and [bold]target_features[/bold] (n × h), and all is measured and the rest of the run integrated; \
-with [bold]below[/bold] (inputs/‖θ‖² of each plain layer below, first to last), features are moved too, which tells early ends better.
+with [bold]below[/bold] (inputs/‖θ‖² of each plain layer below, first to last; empty if none is trained), features are moved too, \
+which tells early ends better.
 
     Or put a recorder beside your training loop, which saves the moments of all that: jepalign.simulations.recording.
 
@@ -552,5 +554,6 @@ def main() -> None:
     try:
         app()
     except InputError as problem:
-        _say(f"error: {problem}")
+        # Names of files may hold letters that a terminal acts on.
+        _say("".join(letter if letter.isprintable() else "?" for letter in f"error: {problem}"))
         sys.exit(2)

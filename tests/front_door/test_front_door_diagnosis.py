@@ -1,9 +1,11 @@
 """A diagnosis against what is known of made data: identities, rests put back into the flow, coverage, and the command line."""
 
+import io
 import json
 import math
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from jepalign.cli import main
 from jepalign.diagnosis import Diagnosis, as_json, diagnose
 from jepalign.diagnosis.evidence import Basis
 from jepalign.diagnosis.gathering import Blocks
 from jepalign.diagnosis.modes import State
 from jepalign.diagnosis.moments import from_pairs
-from jepalign.diagnosis.page import write_page
 from jepalign.diagnosis.remedies import TERMS
 from jepalign.diagnosis.settings import Settings, flow_rates
 from jepalign.diagnosis.spread import interval, spread
@@ -201,6 +203,10 @@ def test_canonical_correlations_and_effective_rank(folder: Path) -> None:
     singular = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
     share = singular**2 / np.sum(singular**2)
     assert found.effective_rank == pytest.approx(np.exp(-np.sum(share * np.log(share))), rel=1e-10)
+    # RankMe as it was published: of the embeddings as they are, with 1e-7 in every share.
+    singular = np.linalg.svd(z, compute_uv=False)
+    share = singular / singular.sum() + 1e-7
+    assert found.rankme == pytest.approx(np.exp(-np.sum(share * np.log(share))), rel=1e-10)
 
 
 def test_friction_is_the_force_of_the_lag(folder: Path) -> None:
@@ -466,17 +472,31 @@ def test_sorting_bias_is_what_sorting_adds() -> None:
 # -- the command line -------------------------------------------------------------------------------------------------------
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "jepalign", "diagnose", *arguments], capture_output=True, text=True)
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+    folder: Path
 
 
-def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(
-    folder: Path, levels: dict[str, Diagnosis], tmp_path: Path
-) -> None:
-    words = ("--weight-decay", str(ETA), "--json", "-", "--fail-under-rank", "5", "--out", str(tmp_path / "page"))
-    done = run(str(folder / "features.npz"), *words)
-    assert done.returncode == 1, done.stderr
-    data = json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def done(folder: Path, levels: dict[str, Diagnosis]) -> Done:
+    """The command with all that it writes, once: a page takes seconds."""
+    words = ["--weight-decay", str(ETA), "--predictor-weight-decay", str(ETA / ALPHA), "--learning-rate", "0.1"]
+    words += ["--predictor-learning-rate", str(0.1 * ALPHA), "--json", "-", "--fail-under-rank", "5"]
+    page, out, err = folder / "page", io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["jepalign", "diagnose", str(folder / "balance.npz"), *words, "--out", str(page)])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert isinstance(end.value.code, int)
+    return Done(end.value.code, out.getvalue(), err.getvalue(), page)
+
+
+def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(done: Done) -> None:
+    assert done.code == 1, done.err
+    data = json.loads(done.out)
     assert {
         "verdict",
         "surviving_rank",
@@ -487,18 +507,14 @@ def test_the_command_prints_the_verdict_first_and_json_with_the_public_names(
         "remedies",
     } <= set(data)
     assert data["surviving_rank"] == 4
-    assert (tmp_path / "page" / "diagnosis.html").is_file()
-    assert " ".join(done.stderr.split()).startswith(data["verdict"])
+    assert (done.folder / "diagnosis.html").is_file()
+    assert " ".join(done.err.split()).startswith(data["verdict"])
     assert data["correlation"] == sorted(data["correlation"], reverse=True)
     assert {"cross", "variance", "correlation", "state"} <= set(data["dimensions"][0])
 
 
-def test_the_page_stands_alone(folder: Path, levels: dict[str, Diagnosis], tmp_path: Path) -> None:
-    out = tmp_path / "page"
-    out.mkdir()
-    rates = {"weight_decay": ETA, "predictor_weight_decay": ETA / ALPHA}
-    rates |= {"learning_rate": 0.1, "predictor_learning_rate": 0.1 * ALPHA}
-    write_page(diagnose(folder / "balance.npz", rates), out)
+def test_the_page_stands_alone(folder: Path, done: Done) -> None:
+    out = done.folder
     text = (out / "diagnosis.html").read_text()
     assert "<script" not in text
     assert "data:image/png" in text

@@ -175,6 +175,17 @@ def test_moments_say_what_rows_say_but_for_what_needs_rows(features: int, tmp_pa
         assert 0.6 < wide / narrow < 1.6
 
 
+def test_an_embedding_wider_than_what_makes_it_has_no_interval_below_nothing(tmp_path: Path) -> None:
+    """Variances that are 0 come out of either sign by rounding; none becomes NaN or a warning."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        h, W = rng.normal(size=(40, 2)), rng.normal(size=(6, 2))
+        arrays = {"context": h @ W.T, "target": (h + rng.normal(size=h.shape)) @ W.T}
+        found = diagnose(as_npz(tmp_path / "wide", moments_of(arrays)), {"weight_decay": 0.05})
+        for low, high in (found.table.intervals()[name] for name in ("embedding", "correlation")):
+            assert np.isfinite([low, high]).all()
+
+
 def test_recorded_in_single_precision_is_enough(tmp_path: Path) -> None:
     arrays = {
         name: value.astype(np.float32) if name != "count" else value for name, value in moments_of(rows()).items()

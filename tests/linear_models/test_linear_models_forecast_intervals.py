@@ -9,7 +9,14 @@ from linear_models_strategies import examples
 from jepalign.errors import InputError
 from jepalign.linear_models import ViewPair
 from jepalign.linear_models.forecast import LastLayer
-from jepalign.linear_models.forecast.intervals import beyond, block_weights, interval, resampled
+from jepalign.linear_models.forecast.intervals import (
+    beyond,
+    block_weights,
+    conformal,
+    interval,
+    rank_range,
+    resampled,
+)
 
 
 def blocks(seed: int, count: int, h: int = 3) -> tuple[LastLayer, list[ViewPair]]:
@@ -92,6 +99,40 @@ def test_what_known_ends_lie_beyond_widens_intervals_to_cover_new_ones() -> None
     assert ((known.low <= end) & (end <= known.high)).mean() >= 0.9
 
 
+def test_signed_errors_hold_a_new_one_as_often_as_is_promised_and_miss_it_alike_on_both_sides() -> None:
+    rng = np.random.default_rng(3)
+    n, draws = 39, 4000
+    # Skewed: all of them on one side but a tenth.
+    errors = rng.exponential(size=(draws, n + 1)) - 0.1
+    bounds = np.array([conformal(known, level=0.9) for known in errors[:, :n]])
+    new = errors[:, n]
+    # (n+1)·0.05 = 2: beyond either side lie exactly 2 of 40, whatever the law; binomial with 4000 draws, 0.0034 a standard error.
+    assert (new < bounds[:, 0]).mean() == pytest.approx(0.05, abs=0.012)
+    assert (new > bounds[:, 1]).mean() == pytest.approx(0.05, abs=0.012)
+    # False sibling: the quantiles of the sample itself hold 0.9·38/40 of them, four standard errors of 0.0047 too few.
+    plain = np.quantile(errors[:, :n], (0.05, 0.95), axis=1)
+    assert ((plain[0] <= new) & (new <= plain[1])).mean() < 0.9 - 0.02
+    # Ranks tie, which only adds.
+    ranks = np.round(2 * errors)
+    tied = np.array([conformal(known, level=0.9) for known in ranks[:, :n]])
+    assert ((tied[:, 0] <= ranks[:, n]) & (ranks[:, n] <= tied[:, 1])).mean() > 0.9
+
+
+def test_places_of_the_bounds_and_what_too_few_runs_say() -> None:
+    assert conformal(np.arange(1.0, 20.0), level=0.9) == (1.0, 19.0)  # 20·0.05 = 1, the ends of 19
+    assert conformal(np.arange(1.0, 100.0), level=0.9) == (5.0, 95.0)  # 100·0.05 = 5, not 4 by rounding
+    assert conformal(np.arange(1.0, 19.0), level=0.9) == (-np.inf, np.inf)
+    assert conformal([0.0], level=0.5) == (-np.inf, np.inf)
+    low, high = rank_range([0, 3, 8], (-0.25, 0.5), 8)
+    assert (low.tolist(), high.tolist()) == ([0, 1, 6], [4, 7, 8])
+    # Outwards: shares of another width need not be whole dimensions of this one; whole ones stay what they are.
+    low, high = rank_range(4, (-1 / 16, 1 / 16), 8)
+    assert (int(low), int(high)) == (3, 5)
+    thirds = rank_range(np.arange(49), (-1 / 49, 1 / 49), 49)
+    assert np.array_equal(thirds, [np.maximum(np.arange(49) - 1, 0), np.minimum(np.arange(49) + 1, 49)])
+    assert [int(each) for each in rank_range(3, (-np.inf, np.inf), 5)] == [0, 5]
+
+
 @pytest.mark.parametrize(
     ("make", "argument"),
     [
@@ -103,6 +144,11 @@ def test_what_known_ends_lie_beyond_widens_intervals_to_cover_new_ones() -> None
         (lambda: interval([1.0], floor=1e-3, beyond=-1.0), "beyond"),
         (lambda: beyond(interval([1.0], floor=1e-3), [1.0, 2.0], floor=1e-3), "ends"),
         (lambda: beyond(interval([1.0], floor=1e-3), [1.0], floor=1e-3, level=0.0), "level"),
+        (lambda: conformal([]), "errors"),
+        (lambda: conformal([np.nan]), "errors"),
+        (lambda: conformal([1.0], level=1.0), "level"),
+        (lambda: rank_range([1.0], (0.0, 0.0), 0), "width"),
+        (lambda: rank_range([np.nan], (0.0, 0.0), 1), "told"),
         (lambda: resampled(*blocks(0, 1), 3, seed=0), "blocks"),
         (lambda: resampled(blocks(0, 2)[0], blocks(0, 2, 4)[1], 3, seed=0), "blocks"),
         (lambda: resampled(*blocks(0, 2), 0, seed=0), "replicates"),

@@ -14,8 +14,17 @@ from jepalign.measurements import Measurement, load
 from jepalign.simulations.data import both_orders, digit_views
 from jepalign.simulations.encoders import MLP, digit_encoder, linear_predictor
 from jepalign.simulations.ensembles import Members, Snapshot, train_ensemble
-from jepalign.simulations.forecast import SCALES, forecast
-from jepalign.simulations.forecast_rows import add_fitted, coverage_rows, pooled, reliability, scores, told_rank
+from jepalign.simulations.forecast import SCALES, add_rank_intervals, forecast
+from jepalign.simulations.forecast_rows import (
+    OTHERS,
+    add_fitted,
+    coverage_rows,
+    pooled,
+    rank_rows,
+    reliability,
+    scores,
+    told_rank,
+)
 from jepalign.simulations.forecast_runs import Watch, random_settings
 from jepalign.simulations.last_layer import last_layer
 from jepalign.simulations.phase_layers import Layers, frozen
@@ -166,6 +175,35 @@ def test_coverage_counts_eigenvalues_and_ranks() -> None:
     assert [entry["verdict"] for entry in rows[:2]] == ["fails", "holds"]
 
 
+def test_intervals_of_the_rank_come_from_errors_on_other_architectures() -> None:
+    rng = np.random.default_rng(4)
+    k = 20
+
+    def run(members: int, lean: int) -> dict[str, np.ndarray]:
+        """Ranks that are told ``lean`` too low, or up to two more."""
+        rank = rng.integers(5, 15, members)
+        told = rank[:, None] - lean - rng.integers(0, 3, (members, 3))
+        index = np.arange(k)
+        scores = np.where(index < told[:, :, None], 1.0, -1.0)
+        found = {"survived": (index < rank[:, None]).astype(float), "moving": scores, "floor": np.ones(members)}
+        found |= {"extrapolation": np.ones((members, 3, k)), "trivial": -np.ones((members, 3, k))}
+        found |= {"rankme": np.full((members, 3), 10.0), "effective_rank": np.full((members, 3), 10.0)}
+        return found | {"diverged": np.zeros(members, int)}
+
+    known, alike, other = run(60, 1), run(200, 1), run(50, -3)
+    alike["diverged"][0] = 1
+    add_rank_intervals([known, alike, other], 1)
+    assert np.isnan(alike["rank_low_moving"][0]).all()
+    rows = rank_rows("", pooled([alike]))
+    # Errors of 1, 2 and 3 dimensions are in the interval, and nothing else.
+    assert [row["observed"] for row in rows] == [1.0, 2.0] * 3
+    # A constant rank is off by anything between 5 and 14 less itself; the third of 60 from either end is near these.
+    assert all(row["predicted"] > 6 for row in rows[1::2])
+    # Architectures on which the error leans the other way are not covered: nothing of theirs was fitted.
+    assert [row["observed"] for row in rank_rows("", pooled([other]))[::2]] == [0.0] * 3
+    assert {f"rank_low_{name}" for name in OTHERS} <= set(alike)
+
+
 def test_what_is_said_of_the_committed_run_is_in_it() -> None:
     rows = {row["experiment"].partition(": ")[2]: row for row in load("forecast").rows}
     fractions = ("2%", "5%", "10%")
@@ -190,6 +228,9 @@ def test_quick_run() -> None:
     drawn = np.isfinite(arrays["low"]).all(-1).sum(1)
     assert drawn.tolist() == [SCALES["quick"].sampled] * 2
     assert (arrays["low_widened"] <= arrays["low_drift"]).all()
+    # Six errors are too few for a level of 0.9: the interval is every rank there is, and says so.
+    assert (arrays["rank_low_moving"] == 0).all()
+    assert (arrays["rank_high_moving"] == 8).all()
     assert 0.1 < arrays["survived"].mean() < 0.9
     held = {row["experiment"]: row["verdict"] for row in found.rows}
     assert held["forecast: control, survival told by the member of mirrored weight decay"] == "holds"

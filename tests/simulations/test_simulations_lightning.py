@@ -132,6 +132,7 @@ def test_it_records_what_a_plain_loop_does(tmp_path: Path) -> None:
         # The same operations in the same order. That no validation is seen is in here, and that the mask is.
         assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
     assert (tmp_path / "plain" / "run.json").read_text() == (tmp_path / "run" / "run.json").read_text()
+    assert len(np.load(tmp_path / "run" / names[0])["below"]) == 1
     assert "jepalign/effective_rank" in (tmp_path / "log" / "version_0" / "metrics.csv").read_text()
 
 
@@ -150,6 +151,15 @@ def test_a_resumed_run_goes_on_counting(tmp_path: Path) -> None:
 def test_a_name_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"target = tutor: must name a part of Module"):
         fit(tmp_path / "none", RecorderCallback("student.backbone", "predictor", "tutor"))
+
+
+def test_layers_below_are_named_as_parts_are(tmp_path: Path) -> None:
+    for number, (below, rates) in enumerate(((["student.backbone.backbone.0"], 1), ((), 0), (None, None))):
+        fit(tmp_path, callback(out=tmp_path / f"{number}", below=below), epochs=1)
+        with np.load(tmp_path / f"{number}" / "moments-00000004.npz") as arrays:
+            assert (len(arrays["below"]) if "below" in arrays else None) == rates
+    with pytest.raises(InputError, match=r"below = student.none: must name a part of Module"):
+        fit(tmp_path, callback(below=["student.none"]))
 
 
 def test_after_a_failure_nothing_is_watched(tmp_path: Path) -> None:

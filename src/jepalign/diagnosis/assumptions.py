@@ -48,6 +48,10 @@ def assumptions(
 ) -> tuple[Assumption, ...]:
     """Return the distances of a record from the theorems' assumptions, those that can be told; ``before`` is the record before it."""
     mean = settings.bias
+    # Moments of a window and the weights at its end differ by what these moved in it: about half of what they did since the window before.
+    moved = 0.0
+    if evidence.blocks is None and before is not None and before.embeddings.width == evidence.embeddings.width:
+        moved = _change(evidence.embeddings, before.embeddings, mean=mean) / 2
     from_views = departures(evidence.embeddings.views(mean=mean))
     found = [
         Assumption(
@@ -68,8 +72,13 @@ def assumptions(
         words = "share of ‖P‖² off the embedding's axes: P = g(Φ), the dictionary, thresholds"
         found.append(Assumption("aligned predictor", 1 - reading.aligned, 0.1, words))
     if evidence.unexplained is not None:
-        words = "share of the prediction that the matrix leaves: a linear predictor without bias; everything but the power identity's form"
-        found.append(Assumption(LINEAR, evidence.unexplained, 0.01, words))
+        words = (
+            "share of the prediction that the matrix leaves: a linear predictor without bias, at rest in the window; everything but the"
+            " power identity's form"
+        )
+        # A recorder adds the correction up only where the predictor is a linear layer: what is left is what it moved.
+        bound = 0.01 if evidence.correction is None or evidence.blocks is not None else max(0.01, moved**2)
+        found.append(Assumption(LINEAR, evidence.unexplained, bound, words))
     if evidence.encoder is not None and evidence.predictor_source is not PredictorSource.OPTIMAL:
         W, P = evidence.encoder, evidence.predictor
         defect = balance(W, P, predictor_rate=rates.predictor_rate)
@@ -82,8 +91,11 @@ def assumptions(
         layers = evidence.encoder, evidence.encoder if evidence.target_encoder is None else evidence.target_encoder
         below, own = evidence.features.about(mean=mean), evidence.embeddings.about(mean=mean)
         parts = [(own[i], layers[i] @ below[i] @ layers[i].T) for i in range(2)]
-        words = "‖Φ−WΣWᵀ‖/(‖Φ‖+‖WΣWᵀ‖), either view: that the embedding is encoder times features, with no bias or norm after it"
-        found.append(Assumption(LAST, max(_apart(a, b) for a, b in parts), 0.01, words))
+        words = (
+            "‖Φ−WΣWᵀ‖/(‖Φ‖+‖WΣWᵀ‖), either view: that the embedding is encoder times features, with no bias or norm after it, nor"
+            " motion in the window"
+        )
+        found.append(Assumption(LAST, max(_apart(a, b) for a, b in parts), max(0.01, moved), words))
     if evidence.encoder is not None and evidence.target_encoder is not None:
         lag = _apart(evidence.target_encoder, evidence.encoder)
         found.append(
@@ -128,7 +140,7 @@ def _moved(evidence: Evidence, before: Evidence | None, *, mean: bool) -> list[A
     found = [Assumption(RESTING, _change(now, then, mean=mean), max(0.02, _noise(now, then)), words)]
     mine, theirs = evidence.features, before.features
     if mine is not None and theirs is not None and mine.width == theirs.width:
-        words = "the same of the features' moments: a forecast by the flow takes features to stay"
+        words = "the same of the features' moments: a forecast by the flow takes them to stay, if layers below are not known"
         found.append(Assumption(STAYING, _change(mine, theirs, mean=mean), max(0.1, _noise(mine, theirs)), words))
     return found
 
@@ -149,12 +161,15 @@ def _apart(first: Array, second: Array) -> float:
     return _norm(first - second) / ((_norm(first) + _norm(second)) or 1.0)
 
 
-def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings, *, by_flow: bool) -> str:
-    """Return how much a forecast is worth, in words that name what it rests on; ``by_flow`` if the measured flow was integrated."""
+def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings, *, by_flow: bool, moved: bool) -> str:
+    """Return how much a forecast is worth, in words that name what it rests on.
+
+    ``by_flow`` if the measured flow was integrated, ``moved`` if layers below moved the features in it.
+    """
     basis = evidence.basis
     distances = {each.name: each for each in found}
     # The Gaussian shape enters no threshold; the measured flow needs neither shared directions nor balance.
-    staying = set[str]() if evidence.below else {STAYING}
+    staying = set[str]() if moved else {STAYING}
     needed = {LINEAR, LAST, *staying} if by_flow else set(distances) - {"Gaussian", STAYING, RESTING}
     broken = [each.name for each in found if each.name in needed and not each.holds]
     if settings.optimizer == "adam":
@@ -174,10 +189,10 @@ def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings,
     ]
     if basis is Basis.BALANCE:
         doubts.append("w is inferred")
-    if by_flow and evidence.below:
+    if moved:
         doubts.append("layers below are taken for linear ones")
-    elif by_flow and STAYING not in distances:
-        doubts.append("one record does not tell whether features stay")
+    elif by_flow and evidence.below != ():
+        doubts.append("features are taken to stay, and layers below, if they are trained, move them")
     return f"moderate: {', '.join(doubts)}" if doubts else "high: what it needs is within its bounds"
 
 

@@ -16,7 +16,7 @@ from jepalign.diagnosis.powers import Powers, powers
 from jepalign.diagnosis.reading import PredictorReading, read_predictor
 from jepalign.diagnosis.records import open_run
 from jepalign.diagnosis.remedies import Remedies, remedies
-from jepalign.diagnosis.settings import FlowRates, Settings, flow_rates
+from jepalign.diagnosis.settings import FlowRates, Settings, flow_rates, why_not_below
 from jepalign.diagnosis.stored import Array
 from jepalign.diagnosis.verdict import verdict
 from jepalign.linear_models.canonical import pairs_of
@@ -27,14 +27,16 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What is known of an embedding without any theory, about its mean.
+    """What is known of an embedding without any theory.
 
     Attributes
     ----------
     variances : ndarray of shape (k,)
         Eigenvalues of Cov(z), descending.
-    effective_rank, rankme : float
-        exp of the entropy of normalised eigenvalues (Roy & Vetterli 2007) and of their roots (Garrido et al. 2023).
+    effective_rank : float
+        exp of the entropy of these eigenvalues, normalised (Roy & Vetterli 2007): of embeddings about their mean.
+    rankme : float
+        exp of the entropy of the normalised singular values of the embeddings as they are, mean included (Garrido et al. 2023).
     correlations : ndarray of shape (k,)
         Canonical correlations of z and z̄, descending; shrunk if rows are fewer than 2k.
     shrinkage : float
@@ -55,7 +57,8 @@ def spectrum(moments: Moments) -> Spectrum:
     variances = np.maximum(np.linalg.eigvalsh(context), 0.0)[::-1]
     found = pairs_of(context, target, cross).correlation
     correlations = np.concatenate((found, np.zeros(moments.width - len(found))))
-    return Spectrum(variances, float(effective_rank(variances)), float(rankme(variances)), correlations, shrinkage)
+    as_they_are = np.maximum(np.linalg.eigvalsh(moments.context), 0.0)
+    return Spectrum(variances, float(effective_rank(variances)), float(rankme(as_they_are)), correlations, shrinkage)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +157,8 @@ def diagnose(
     rates = flow_rates(settings, evidence.embeddings.width)
     table = mode_table(evidence, rates, bias=settings.bias, seed=seed)
     reading = read_predictor(evidence, bias=settings.bias)
-    told = outlook(evidence, table, settings, rates, last.step)
-    saving = remedies(evidence, table, rates)
+    told = outlook(evidence, table, settings, rates, last.step, why_not_below(path))
+    saving = remedies(evidence, table, rates, together=told.static - told.rank)
     assumed = assumptions(evidence, before, settings, rates, reading)
     return Diagnosis(
         path.resolve().name,
@@ -170,7 +173,7 @@ def diagnose(
         told,
         saving,
         assumed,
-        trust(assumed, evidence, settings, by_flow=told.flow is not None and told.flow.rank is not None),
+        trust(assumed, evidence, settings, by_flow=told.by_flow, moved=told.moved),
         tuple(past),
         verdict(table, told, saving, rates),
     )
@@ -226,8 +229,12 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             "rows_repeated": evidence.repeated,
             "surviving_rank": found.outlook.rank,
             "surviving_rank_interval": [found.outlook.low, found.outlook.high],
+            "surviving_rank_errors": vars(found.outlook.precedent) if found.outlook.precedent else None,
+            "surviving_rank_errors_unknown": found.outlook.why_none,
             "surviving_rank_static": found.outlook.static,
+            "surviving_rank_staying": found.outlook.staying,
             "surviving_rank_method": found.outlook.words,
+            "told_spectrum": found.outlook.told,
             "trust": found.trust,
             "basis": table.basis.value,
             "effective_rank": found.spectrum.effective_rank,

@@ -78,8 +78,10 @@ class Evidence:
         log E exp(−2‖u − u′‖²) of different unit rows of z (Wang & Isola 2020); None where only moments are known.
     dropped, repeated : int
         Rows left out, and rows that repeat others.
-    below : tuple of float
-        Rates of the layers below the last; empty if they are not known.
+    below : tuple of float or None
+        Rates of the layers below the last, empty if none is trained; None if they are not known.
+    correction : float or None
+        E⟨Jz, z̄ − ẑ⟩ by the predictor of every step, as a recorder adds it up, with biases about the mean; None if it was not recorded.
     """
 
     embeddings: Moments
@@ -94,7 +96,8 @@ class Evidence:
     uniformity: float | None
     dropped: int
     repeated: int
-    below: tuple[float, ...]
+    below: tuple[float, ...] | None
+    correction: float | None
 
     @property
     def basis(self) -> Basis:
@@ -144,12 +147,24 @@ def read_evidence(record: Record, *, bias: bool = False, drop_nonfinite: bool = 
         dropped,
         repeated,
         _below(record),
+        _correction(record, embeddings, predictor, bias=bias),
     )
 
 
-def _below(record: Record) -> tuple[float, ...]:
+def _correction(record: Record, embeddings: Moments, predictor: Array, *, bias: bool) -> float | None:
+    """Return the recorded correction, of whose mean part the last predictor stands for all: it is a product with E(z̄ − ẑ)."""
+    found = record.number("correction")
+    if found is None or not bias:
+        return found
+    if "prediction_mean" not in record.arrays:
+        return None
+    missed = embeddings.target_mean - record.read("prediction_mean")
+    return found - float(predictor @ embeddings.context_mean @ missed)
+
+
+def _below(record: Record) -> tuple[float, ...] | None:
     if BELOW not in record.arrays:
-        return ()
+        return None
     found = record.read(BELOW)
     if found.size and not (found.min() >= 0 and found.max() <= 1e12):
         raise InputError(BELOW, f"{found.min():.3g} to {found.max():.3g}", "must be between 0 and 1e12")

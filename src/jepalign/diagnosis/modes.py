@@ -18,7 +18,7 @@ GONE = 1e-6  # of the largest variance: what is below is rounding and noise of w
 
 
 class State(Enum):
-    """What becomes of a dimension."""
+    """What becomes of a dimension that is alone; together dimensions compete and turn, and the flow tells how many are left."""
 
     SURVIVING = "surviving"
     ABOVE = "above its edge"
@@ -33,8 +33,8 @@ class State(Enum):
     def sentence(self) -> str:
         """What it means."""
         return {
-            State.SURVIVING: "η < η_c and p ≥ λ/2σ: it survives (from embeddings alone: s > η/α)",
-            State.ABOVE: "η < η_c and p₋ < p < λ/2σ: it survives, with the edge of its basin near",
+            State.SURVIVING: "η < η_c and p ≥ λ/2σ: alone it survives (from embeddings alone: s > η/α)",
+            State.ABOVE: "η < η_c and p₋ < p < λ/2σ: alone it survives, with the edge of its basin near",
             State.BELOW: "η < η_c and p < p₋: it could survive, but starts within the basin of collapse",
             State.LOST: "η > η_c: it decays from everywhere",
             State.UNSETTLED: "s < η/α, where nothing rests: it grows or falls, and embeddings alone do not tell which",

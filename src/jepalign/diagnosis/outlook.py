@@ -8,8 +8,10 @@ import numpy as np
 from jepalign.diagnosis.evidence import Basis, Evidence, PredictorSource
 from jepalign.diagnosis.modes import ALIVE as HELD
 from jepalign.diagnosis.modes import ModeTable, State
+from jepalign.diagnosis.precedents import Precedent, Way, between, precedent
 from jepalign.diagnosis.settings import FlowRates, Settings
 from jepalign.diagnosis.spread import interval
+from jepalign.diagnosis.stored import Array
 from jepalign.linear_models.forecast import Forecast, LastLayer, RunSettings, forecast
 
 HORIZON = 10.0  # times 1/η, where the number of steps left is not known: what nothing holds has fallen to e⁻¹⁰
@@ -27,13 +29,19 @@ class Outlook:
     rank : int
         Surviving dimensions.
     low, high : int
-        95 % interval from the sampling of rows, for features that stay as they are.
+        95 % interval from the sampling of rows alone, for features that do what they are taken to.
     words : str
         How it was told.
     static : int
         By thresholds and basins of single modes.
+    staying : int or None
+        By the flow on features that stay; None if it was not integrated.
     flow : Forecast or None
         The integrated flow.
+    precedent : Precedent or None
+        The interval by the errors that the method made in other trainings; None where no such errors are known.
+    why_none : str
+        Why there are none; empty otherwise.
     """
 
     rank: int
@@ -41,20 +49,58 @@ class Outlook:
     high: int
     words: str
     static: int
+    staying: int | None
     flow: Forecast | None
+    precedent: Precedent | None
+    why_none: str
+
+    @property
+    def by_flow(self) -> bool:
+        """Whether the rank is that of the integrated flow."""
+        return self.flow is not None and self.flow.rank is not None
+
+    @property
+    def moved(self) -> bool:
+        """Whether features moved in it."""
+        return self.by_flow and self.flow is not None and self.flow.moving_rank is not None
+
+    @property
+    def told(self) -> Array | None:
+        """Eigenvalues of the embedding's second moment at the end, descending, (k,); None if nothing was integrated."""
+        if self.flow is None or not self.by_flow:
+            return None
+        return self.flow.moving if self.moved else self.flow.flow
+
+    @property
+    def intervals(self) -> str:
+        """Both intervals in words, neither of which is in the other."""
+        model = (
+            f"the method's own errors are not known: {self.why_none}"
+            if self.precedent is None
+            else self.precedent.words
+        )
+        return f"95 % from the sampling of rows alone: {between(self.low, self.high)}; {model}"
 
 
-def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: FlowRates, step: int | None) -> Outlook:
-    """Return the surviving rank of a record."""
+def outlook(
+    evidence: Evidence,
+    table: ModeTable,
+    settings: Settings,
+    rates: FlowRates,
+    step: int | None,
+    why_not_below: str = "",
+) -> Outlook:
+    """Return the surviving rank of a record; ``why_not_below`` is what the recorder says on rates of layers below that are missing."""
     if rates.decay is None:
         size = table.values.embedding
         alive = [i for i in table.counted(State.UNKNOWN) if size[i] > ALIVE * size[table.counted(State.UNKNOWN)[0]]]
         words = f"dimensions with more than {ALIVE:g} of the largest variance now"
-        return Outlook(len(alive), len(alive), len(alive), words, len(alive), None)
+        return Outlook(len(alive), len(alive), len(alive), words, len(alive), None, None, None, "nothing is forecast")
     static = len(table.counted(*HELD))
     drawn = _drawn(table, rates)
     low, high = (int(np.round(part)) for part in interval(drawn))
-    found = _flow(evidence, settings, rates, step)
+    found, stays = _flow(evidence, settings, rates, step)
+    width = len(table.states)
     if found is None or found.rank is None:
         rested = "every dimension with s > η/α, if the run is at rest"
         words = rested if table.basis is Basis.REST else "thresholds and basins of single modes (4.3)"
@@ -62,15 +108,56 @@ def outlook(evidence: Evidence, table: ModeTable, settings: Settings, rates: Flo
             words += (
                 ", as the flow was not integrated: it lacks a predictor, or its fastest mode asks for too many steps"
             )
-        return Outlook(static, min(low, static), max(high, static), words, static, found)
+        told, why = _precedent(static, width, "static", table, settings, rates, step)
+        return Outlook(static, min(low, static), max(high, static), words, static, None, found, told, why)
     moved = found.moving_rank
-    rank = max((found.rank if moved is None else moved) - len(table.counted(State.MEAN)), 0)
-    features = "features that stay" if moved is None else f"features that {len(evidence.below)} layers below move"
-    words = f"the measured last layer's flow, integrated over {found.time:.3g} of flow time with {features}"
-    words += f"; alive is an eigenvalue of its second moment above {found.floor:.2g}"
+    staying, rank = (
+        max(each - len(table.counted(State.MEAN)), 0) for each in (found.rank, found.rank if moved is None else moved)
+    )
+    count = len(found.layer.below)
+    features = f"features that {_layers(count)} below move{'s' if count == 1 else ''}"
+    if moved is None:
+        features = f"features that stay, as {stays or why_not_below or 'rates of the layers below were not recorded'}"
+        if evidence.below == ():
+            features = "features that stay, as nothing below is trained"
+    words = f"the measured last layer's flow, integrated over {found.time:.3g} of flow time"
+    if _left(settings, rates, step) is None:
+        words += f", {HORIZON:g}/η as the steps left are not known,"
+    words += f" with {features}; alive is an eigenvalue of its second moment above {found.floor:.2g}"
     shift = rank - static
-    width = len(table.states)
-    return Outlook(rank, max(min(low + shift, rank), 0), min(max(high + shift, rank), width), words, static, found)
+    # With nothing below that could move, features that stay are all there is to know.
+    way = "flow" if moved is None and evidence.below != () else "moving"
+    told, why = _precedent(rank, width, way, table, settings, rates, step)
+    low, high = max(min(low + shift, rank), 0), min(max(high + shift, rank), width)
+    return Outlook(rank, low, high, words, static, staying, found, told, why)
+
+
+def _layers(count: int) -> str:
+    return "the layer" if count == 1 else f"the {count} layers"
+
+
+def _precedent(
+    rank: int, width: int, way: Way, table: ModeTable, settings: Settings, rates: FlowRates, step: int | None
+) -> tuple[Precedent | None, str]:
+    """Return the interval by other trainings, or None and why these are not like this one."""
+    if settings.optimizer == "adam":
+        return None, "those that were measured are of gradient descent, not of Adam"
+    if table.basis is not Basis.FEATURES:
+        return None, "they were measured with the last layer and its inputs, which are not all here"
+    if not rates.decay or not math.isfinite(rates.rest_rate):
+        return None, "those that were measured decayed, encoder and predictor alike"
+    fraction = None if settings.steps is None or step is None else step / settings.steps
+    if fraction is not None and fraction >= 1:
+        return None, "the run is over"
+    found = precedent(rank, width, way, fraction)
+    return found, "" if found else "the measurement of forecasts is not there"
+
+
+def _left(settings: Settings, rates: FlowRates, step: int | None) -> float | None:
+    """Return the flow time that is left, or None if that is not known."""
+    if settings.steps is None or step is None or rates.step is None:
+        return None
+    return max(settings.steps - step, 0) * rates.step
 
 
 def _drawn(table: ModeTable, rates: FlowRates) -> np.ndarray:
@@ -89,32 +176,36 @@ def _drawn(table: ModeTable, rates: FlowRates) -> np.ndarray:
     return (alive & ~below).sum(axis=1)
 
 
-def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | None) -> Forecast | None:
+def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | None) -> tuple[Forecast | None, str]:
+    """Return the integrated flow, and why features stay in it although the rates of layers below are known."""
     if evidence.encoder is None or evidence.features is None or evidence.predictor_source is PredictorSource.OPTIMAL:
-        return None
+        return None, ""
     if rates.decay is None:
-        return None
+        return None, ""
     lagging = settings.ema_momentum is not None and rates.ema_rate is not None
-    if settings.steps is not None and step is not None and rates.step is not None:
-        time = max(settings.steps - step, 0) * rates.step
-    elif rates.decay:
+    time = _left(settings, rates, step)
+    if time is None:
+        if not rates.decay:
+            return None, ""
         time = HORIZON / rates.decay
-    else:
-        return None
     views = evidence.features.views(mean=settings.bias)
     width, height = evidence.encoder.shape
     # At rest p is near ρ and αw² near p²: the curvature σ(p² + αw²) is at most about 2σ.
     fastest = max(2 * float(np.linalg.eigvalsh(views.context)[-1]), rates.ema_rate or 0.0)
     evaluations = 4 * time * fastest
-    products = width * height * (width + height) + 4 * len(evidence.below) * height**3
+    alone, below, stays = width * height * (width + height), evidence.below or (), ""
+    products = alone + 4 * len(below) * height**3
+    if evaluations * products > WORK:
+        products, below = alone, ()
+        stays = f"moving them by {_layers(len(evidence.below or ()))} below asks for too many steps"
     if not evaluations <= EVALUATIONS or evaluations * products > WORK:
-        return None
+        return None, ""
     layer = LastLayer(
         views,
         evidence.encoder,
         evidence.predictor,
         evidence.target_encoder if lagging else None,
-        evidence.below,
+        below,
     )
     run = RunSettings(
         weight_decay=rates.decay,
@@ -122,4 +213,8 @@ def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | 
         ema_rate=rates.ema_rate if lagging else None,
         predictor_decay=rates.predictor_decay,
     )
-    return forecast(layer, run, time)
+    # Features that move may be stiffer than they are now.
+    found = forecast(layer, run, time, evaluations=max(min(EVALUATIONS, int(WORK / products)), 100))
+    if below and found.moving_rank is None:
+        stays = f"moving them by {_layers(len(below))} below did not reach the end in {EVALUATIONS} steps at most"
+    return found, stays

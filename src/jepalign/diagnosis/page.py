@@ -20,6 +20,7 @@ from jepalign.diagnosis.text import (
     past_rows,
     remedy_rows,
     shown,
+    together,
 )
 from jepalign.pages import write_html
 from jepalign.storage import written_whole
@@ -61,16 +62,21 @@ def _blocks(found: Diagnosis, files: dict[str, tuple[Path, Path]]) -> list[doc.B
         doc.Heading(1, "What is known", "known"),
         doc.Paragraph(_literal(found.table.basis.sentence)),
         doc.ItemList(tuple(map(_literal, facts(found)))),
-        doc.Heading(1, "Dimension by dimension", "dimensions"),
+        doc.Heading(1, "Dimension by dimension, each taken alone", "dimensions"),
+        *(doc.Paragraph(_literal(line)) for line in together(found)),
         doc.Picture(
             *files["dimensions"],
             caption="The variance of every dimension of the embedding and, where the weight decay is known, its margin: a dimension whose"
-            " margin is below 1 decays from everywhere. Lines are 95 % intervals from the sampling of rows.",
+            " margin is below 1 decays from everywhere. Marks say what becomes of a dimension taken alone; lines are 95 % intervals from"
+            " the sampling of rows.",
             alt="Variances and margins of the dimensions in descending order, marked by what becomes of them.",
             label="figure-dimensions",
         ),
         _table(
-            HEADER, cells(found.table, shown(found.table)), "Dimensions, ± half of a 95 % interval.", "table-dimensions"
+            HEADER,
+            cells(found.table, shown(found.table)),
+            "Dimensions, each taken alone, ± half of a 95 % interval.",
+            "table-dimensions",
         ),
         doc.ItemList(
             tuple(_literal(f"{each.value}: {each.sentence}") for each in State if found.table.counted(each).size)

@@ -65,7 +65,7 @@ def dimensions(found: Diagnosis) -> Page:
         last.set_xlabel("dimension")
         last.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = top.get_legend_handles_labels()
-        top.legend(handles, labels, loc="upper right", handletextpad=0.2)
+        top.legend(handles, labels, title="taken alone", loc="upper right", handletextpad=0.2)
     return page
 
 

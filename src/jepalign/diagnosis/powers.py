@@ -23,6 +23,9 @@ class Powers:
         ½E‖z − z̄‖².
     correction : float
         tr Pᵀ(K − PΦ), 0 at the least-squares predictor.
+    exact : bool
+        Whether the correction was added up step by step, each with its own predictor; otherwise the predictor is the record's, and its sum
+        with attraction and repulsion is off by what it moved in the window of the moments.
     asymmetry : float
         ½(E‖z‖² − E‖z̄‖²), 0 on a symmetrised batch.
     friction : float or None
@@ -36,6 +39,7 @@ class Powers:
     correction: float
     asymmetry: float
     friction: float | None
+    exact: bool
 
 
 def powers(evidence: Evidence, *, bias: bool) -> Powers:
@@ -45,10 +49,12 @@ def powers(evidence: Evidence, *, bias: bool) -> Powers:
     attraction, repulsion = float(np.sum(P * cross)), -float(np.sum(P * (P @ context)))
     alignment = float(np.trace(context) + np.trace(target)) / 2 - float(np.trace(cross))
     asymmetry = float(np.trace(context) - np.trace(target)) / 2
-    correction = attraction + repulsion
+    exact = evidence.correction is not None
+    correction = attraction + repulsion if evidence.correction is None else evidence.correction
     friction = None
     W, V = evidence.encoder, evidence.target_encoder
     if evidence.features is not None and W is not None and V is not None:
         crossed = evidence.features.about(mean=bias)[2]
         friction = float(np.sum(P * ((V - W) @ crossed @ W.T)))
-    return Powers(attraction, repulsion, alignment + correction + asymmetry, alignment, correction, asymmetry, friction)
+    uniformity = alignment + correction + asymmetry
+    return Powers(attraction, repulsion, uniformity, alignment, correction, asymmetry, friction, exact)

@@ -14,10 +14,12 @@ FEATURES = ("context_features", "target_features")
 WEIGHTS = ("predictor", "encoder", "target_encoder")
 MEANS = ("count", "context_mean", "target_mean", "context_moment", "target_moment", "cross_moment")
 FEATURE_MEANS = tuple(f"features_{name}" for name in MEANS[1:])
-EXTRA_MEANS = ("prediction_moment", "prediction_context_moment", "uniformity", "context_fourth")
-BELOW = (
-    "below"  # inputs/‖θ‖² of the layers below the last, first to last: see jepalign.linear_models.forecast.layer_rate
+EXTRA_MEANS = (
+    *("prediction_mean", "prediction_moment", "prediction_context_moment"),
+    *("uniformity", "context_fourth", "correction"),
 )
+# inputs/‖θ‖² of the layers below the last, first to last, none if nothing is trained below: jepalign.linear_models.forecast.layer_rate.
+BELOW = "below"
 NAMES = frozenset((*EMBEDDINGS, *FEATURES, *WEIGHTS, *MEANS, *FEATURE_MEANS, *EXTRA_MEANS, BELOW, "step"))
 
 WIDEST = (
@@ -169,7 +171,8 @@ def _check_shapes(found: Mapping[str, Stored]) -> None:
     if BELOW in found and (len(found[BELOW].shape) != 1 or found[BELOW].shape[0] > DEEPEST):
         raise InputError(BELOW, f"array of shape {found[BELOW].shape}", f"must be a row of at most {DEEPEST} numbers")
     shapes = {"predictor": "kk", "encoder": "kh", "target_encoder": "kh", "count": "", "uniformity": "", "step": ""}
-    shapes |= {"context_fourth": "", "prediction_moment": "kk", "prediction_context_moment": "kk"}
+    shapes |= {"context_fourth": "", "correction": ""}
+    shapes |= {"prediction_mean": "k", "prediction_moment": "kk", "prediction_context_moment": "kk"}
     shapes |= {name: "k" if name.endswith("mean") else "kk" for name in MEANS[1:]}
     shapes |= {name: "h" if name.endswith("mean") else "hh" for name in FEATURE_MEANS}
     for name, letters in shapes.items():

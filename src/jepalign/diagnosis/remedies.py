@@ -88,7 +88,7 @@ class Remedies:
     why_none: str
 
 
-def remedies(evidence: Evidence, table: ModeTable, rates: FlowRates) -> Remedies:
+def remedies(evidence: Evidence, table: ModeTable, rates: FlowRates, *, together: int = 0) -> Remedies:
     """Return remedies for the dimensions of a record.
 
     Parameters
@@ -99,6 +99,8 @@ def remedies(evidence: Evidence, table: ModeTable, rates: FlowRates) -> Remedies
         Its dimensions.
     rates : FlowRates
         Its settings.
+    together : int
+        How many more dimensions the flow loses than would be lost if each were alone; there is no remedy for these.
     """
     nobody = np.array([], dtype=np.intp)
     if rates.decay is None:
@@ -120,7 +122,13 @@ def remedies(evidence: Evidence, table: ModeTable, rates: FlowRates) -> Remedies
     places = [i for i in table.counted(State.LOST, State.BELOW) if beyond_chance[i] and known[i]]
     endangered = np.array(places, dtype=np.intp)
     if not places:
-        return Remedies(nobody, (), None, "no dimension that is correlated beyond chance is about to be lost")
+        none = "no dimension that is correlated beyond chance is about to be lost"
+        if together > 0:
+            none = (
+                "weights are those that hold a dimension alone, and alone none that is correlated beyond chance would be lost; none is"
+                f" known for the {together} that the flow takes: try a smaller weight decay"
+            )
+        return Remedies(nobody, (), None, none)
     cross, variance = np.clip(np.abs(told.cross), TINY, 1 / TINY), np.clip(told.variance, TINY, 1 / TINY)
     survivors = table.counted(*ALIVE)
     shown = (

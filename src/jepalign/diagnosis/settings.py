@@ -97,19 +97,33 @@ class Settings:
             If the JSON is damaged or has an unknown key.
         """
         known = {field.name for field in fields(cls)}
-        found: dict[str, Any] = {}
-        beside = path / "run.json" if path.is_dir() else path.with_suffix(".json")
-        if path.suffix == ".npy" or (path.is_file() and not beside.is_file()):
-            beside = path.parent / "run.json"
-        if beside.is_file():
-            found = _object(beside)
-            found.pop("note", None)
-            for key in found:
-                if key not in known:
-                    raise InputError(beside.name, repr(key), f"must be one of {', '.join(sorted(known))}")
+        name, found = _beside(path)
+        found.pop("note", None)
+        for key in found:
+            if key not in known:
+                raise InputError(name, repr(key), f"must be one of {', '.join(sorted(known))}")
         plain = cls()
         found = {key: getattr(plain, key) if value is None else value for key, value in found.items()}
         return replace(plain, **{**found, **{key: value for key, value in flags.items() if value is not None}})
+
+
+def why_not_below(path: Path) -> str:
+    """Return what the note of the JSON beside a file or in a folder says on why rates of layers below are missing; empty for nothing.
+
+    Of somebody's text one line of at most 200 printable characters is taken.
+    """
+    note = _beside(path)[1].get("note")
+    said = note.get("why_not_below") if isinstance(note, dict) else None
+    line = " ".join(said.split())[:200] if isinstance(said, str) else ""
+    return "".join(letter for letter in line if letter.isprintable())
+
+
+def _beside(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the name and the content of the JSON beside a file or in a folder; empty if there is none."""
+    beside = path / "run.json" if path.is_dir() else path.with_suffix(".json")
+    if path.suffix == ".npy" or (path.is_file() and not beside.is_file()):
+        beside = path.parent / "run.json"
+    return beside.name, _object(beside) if beside.is_file() else {}
 
 
 def _object(path: Path) -> dict[str, Any]:

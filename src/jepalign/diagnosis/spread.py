@@ -199,7 +199,8 @@ def _gaussian(
         shared = (product(s, s) + both) / 2, (product(t, t) + both) / 2, (with_context + with_target) / 4
     else:
         shared = with_context / 2, with_target / 2, (crossed + 2 * both) / 4
-    s, t, c = s[kept], t[kept], c[kept]
+    # Rounding leaves variances that are none on either side of 0.
+    s, t, c = np.maximum(s[kept], 0.0), np.maximum(t[kept], 0.0), c[kept]
     # Bartlett's factor of a 2 × 2 Wishart matrix of count degrees of freedom.
     a = np.sqrt(random.chisquare(count, (REPLICATES, len(s))) / count)
     b = random.normal(size=a.shape) / np.sqrt(count)

@@ -12,6 +12,7 @@ from jepalign.diagnosis.diagnosis import Diagnosis
 from jepalign.diagnosis.modes import ModeTable, State
 
 SHOWN = 20  # dimensions in the table; of more, those in the middle of a stretch of one state are left out
+TOLD = 12  # eigenvalues of the end that are shown
 STYLES = {
     State.SURVIVING: "green",
     State.ABOVE: "green",
@@ -32,7 +33,8 @@ def terminal(found: Diagnosis) -> Group:
         Text(found.table.basis.sentence),
     ]
     parts += [_heading("The embedding"), *map(_line, facts(found))]
-    parts += [_heading("Dimension by dimension, ± half of a 95 % interval"), _dimensions(found.table)]
+    parts += [_heading("Dimension by dimension, each taken alone, ± half of a 95 % interval")]
+    parts += [*map(_line, together(found)), _dimensions(found.table)]
     parts += [_heading("What would keep them"), *_remedies(found)]
     parts += [_heading("Assumptions"), _assumptions(found), *map(_line, found.rates.remarks)]
     if found.past:
@@ -45,13 +47,15 @@ def facts(found: Diagnosis) -> list[str]:
     moments, powers, reading = found.evidence.embeddings, found.powers, found.reading
     uniformity = "not recorded" if found.evidence.uniformity is None else f"{found.evidence.uniformity:.4g}"
     lines = [
-        f"surviving rank {found.outlook.rank} (95 %: {found.outlook.low} to {found.outlook.high}) by {found.outlook.words}",
-        f"{moments.count} rows of {moments.width} dimensions, effective rank {found.spectrum.effective_rank:.2f},"
-        f" RankMe {found.spectrum.rankme:.2f}",
+        f"surviving rank {found.outlook.rank} by {found.outlook.words}",
+        found.outlook.intervals,
+        f"{moments.count} rows of {moments.width} dimensions; effective rank {found.spectrum.effective_rank:.2f}, of embeddings about"
+        f" their mean; RankMe {found.spectrum.rankme:.2f}, of embeddings as they are",
         f"alignment ½E‖z−z̄‖² {moments.alignment:.4g}, uniformity log E e^(−2‖u−u′‖²) {uniformity}",
         f"forces on the last layer, as powers: attraction {powers.attraction:.4g}, repulsion {powers.repulsion:.4g};"
         f" implicit uniformity {powers.uniformity:.4g}"
-        f" = alignment {powers.alignment:.4g} + correction {powers.correction:.4g} + asymmetry {powers.asymmetry:.4g}",
+        f" = alignment {powers.alignment:.4g} + correction {powers.correction:.4g} + asymmetry {powers.asymmetry:.4g}"
+        + (", the correction added up step by step" if powers.exact else ""),
     ]
     if powers.friction is not None:
         lines.append(f"friction of the lagging target {powers.friction:.4g}: zero at every rest")
@@ -71,6 +75,24 @@ def facts(found: Diagnosis) -> list[str]:
         lines.append(f"{found.evidence.repeated} rows repeat others: intervals are too narrow by as much")
     if not found.table.uncertainty.rows:
         lines.append("intervals take rows for independent and Gaussian, as only their moments are there")
+    return lines
+
+
+def together(found: Diagnosis) -> list[str]:
+    """Return what the flow makes of dimensions that the table takes alone; nothing where no flow was integrated."""
+    told = found.outlook.told
+    if told is None or found.outlook.flow is None:
+        return []
+    alone = found.outlook.static
+    lines: list[str] = []
+    if alone != found.outlook.rank:
+        lines.append(
+            f"Alone {alone} would survive, together {found.outlook.rank} do: states are no verdict on a dimension here."
+        )
+    last = min(len(told), int((told > found.outlook.flow.floor).sum()) + 2, TOLD)
+    numbers = ", ".join(f"{value:.2g}" for value in told[:last]) + (", …" if last < len(told) else ".")
+    mean = ", the mean's among them" if found.table.counted(State.MEAN).size else ""
+    lines.append(f"Eigenvalues of the second moment that the flow tells for the end{mean}: {numbers}")
     return lines
 
 
@@ -120,13 +142,13 @@ def cells(table: ModeTable, places: list[int | None]) -> list[tuple[str, ...]]:
     return rows
 
 
-HEADER = ("", "s", "ρ", "p", "λ", "σ", "η_c/η", "state")
+HEADER = ("", "s", "ρ", "p", "λ", "σ", "η_c/η", "alone")
 
 
 def _dimensions(table: ModeTable) -> Table:
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in HEADER:
-        drawn.add_column(column, justify="left" if column == "state" else "right", overflow="fold")
+        drawn.add_column(column, justify="left" if column == HEADER[-1] else "right", overflow="fold")
     for place, row in zip(places := shown(table), cells(table, places), strict=True):
         style = "" if place is None else STYLES[table.states[place]]
         drawn.add_row(*row[:-1], Text(row[-1], style=style))
@@ -154,6 +176,7 @@ def _remedies(found: Diagnosis) -> list[Any]:
     return lines
 
 
+TOGETHER = " All are of dimensions taken alone: what the flow loses beyond these is in no weight."
 REMEDY_HEADER = ("term", "repel", "rescue", "hold", "repel now", "survivors' s", "what is added to the loss")
 
 
@@ -170,11 +193,12 @@ def remedy_rows(found: Diagnosis) -> list[tuple[str, ...]]:
 def explained(found: Diagnosis) -> str:
     """Return what the columns of the remedies' table are."""
     count = len(found.remedies.endangered)
+    more = "" if found.outlook.rank >= found.outlook.static else TOGETHER
     return (
         f"Weights γ for {count} endangered dimension{'s' if count > 1 else ''}, in units of the loss as trained: beyond repel collapse is"
         " unstable, beyond rescue no small state is left, at hold each rests above s = η/α. These are for dimensions along what a term"
         " sees; vicreg sees coordinates, and sigreg as published random directions, in which a lost dimension hides behind the others:"
-        " repel now is what it takes in the embedding as it lies."
+        f" repel now is what it takes in the embedding as it lies.{more}"
     )
 
 
@@ -202,7 +226,8 @@ def _past(found: Diagnosis) -> Table:
     for column in PAST_HEADER:
         table.add_column(column, justify="left" if column == "record" else "right", overflow="fold")
     for row in past_rows(found):
-        table.add_row(*row)
+        # The name of a file is no markup.
+        table.add_row(Text(row[0]), *row[1:])
     return table
 
 
@@ -210,10 +235,10 @@ PAST_HEADER = ("record", "step", "effective rank", "alignment", "uniformity", "i
 
 
 def past_rows(found: Diagnosis) -> list[tuple[str, ...]]:
-    """Return rows of the table of records, in order of step."""
+    """Return rows of the table of records, in order of step; letters of names that a terminal would act on are left out."""
     return [
         (
-            each.name,
+            "".join(letter for letter in each.name if letter.isprintable()),
             "–" if each.step is None else str(each.step),
             f"{each.effective_rank:.2f}",
             f"{each.alignment:.4g}",

@@ -15,17 +15,27 @@ def verdict(table: ModeTable, outlook: Outlook, remedies: Remedies, rates: FlowR
     if rates.decay is None:
         return f"{head} are alive now; whether they stay cannot be told without the weight decay (--weight-decay)."
     reasons = _reasons(table, rates)
-    if outlook.rank != outlook.static:
-        # The flow has the last word, and single dimensions do not explain it: they compete, and turn.
-        head += f" survive by the measured flow (thresholds of single dimensions say {outlook.static})"
-        reasons = []
-    else:
-        head += " survives" if outlook.rank == 1 else " survive"
-    text = head + ("" if rates.decay else ", as nothing decays") + (": " + ", ".join(reasons) if reasons else "")
+    alike = outlook.rank == outlook.static
+    head += " survives" if outlook.rank == 1 else " survive"
+    if not alike:
+        # The flow has the last word, and single dimensions do not explain it.
+        head += f" by the measured flow, where {outlook.static} would if each were alone"
+        reasons = _together(outlook)
+    text = (
+        head
+        + ("" if rates.decay else ", as nothing decays")
+        + (": " + (", " if alike else ", and ").join(reasons) if reasons else "")
+    )
     if (best := gentlest(remedies)) is not None:
         count = len(remedies.endangered)
         whom = "the one" if count == 1 else f"the {count}"
-        text += f"; {best.name} uniformity of weight {best.as_trained:.2g} would keep {whom} worth keeping"
+        # What holds a dimension alone is not put to the flow.
+        which = (
+            "worth keeping"
+            if alike
+            else "that even alone would be lost, were each alone and its features what they are now"
+        )
+        text += f"; {best.name} uniformity of weight {best.as_trained:.2g} would keep {whom} {which}"
     return text + "."
 
 
@@ -37,6 +47,20 @@ def gentlest(remedies: Remedies) -> Remedy | None:
     finite = [each for each in remedies.terms if math.isfinite(each.weight) and each.sees]
     moved = {each.name: max(map(abs, each.cost)) for each in finite if math.isfinite(each.cost[0])}
     return min(finite, key=lambda each: moved.get(each.name, math.inf), default=None)
+
+
+def _together(outlook: Outlook) -> list[str]:
+    """Return why the flow tells another rank than dimensions taken alone."""
+    found: list[str] = []
+    if outlook.staying is None:
+        return found
+    if outlook.staying != outlook.static:
+        found.append("they compete and turn")
+    if outlook.rank < outlook.staying:
+        found.append("decay shrinks their features in the layers below")
+    elif outlook.rank > outlook.staying:
+        found.append("the layers below strengthen their features")
+    return found
 
 
 def _reasons(table: ModeTable, rates: FlowRates) -> list[str]:
