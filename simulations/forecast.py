@@ -1,8 +1,8 @@
 """The forecast of collapse, put to trainings it has not seen: which dimensions are alive at the end, told at 2, 5 and 10% of it (4.3).
 
 Networks of several architectures train on mini-batches under settings drawn at random. From the last layer measured on one batch the
-end is told by the static threshold, by its flow on features that stay, by its flow with the layers below taken for linear ones,
-and by a logistic regression on the first and the last. Beside them stand RankMe, the effective rank extrapolated, every
+end is told by the static threshold, by its flow on features that stay, by its flow with the layers below taken for linear ones and
+for affine ones, and by a logistic regression on the first and the last. Beside them stand RankMe, the effective rank extrapolated, every
 eigenvalue's logarithm extrapolated, and scores that know weight decay and dimension index alone. What is fitted is fitted to some
 architectures, and all are judged on the others. Dimensions are matched by order.
 """
@@ -77,9 +77,10 @@ def forecast(
         ``held``, 1 where nothing was fitted, ``fraction`` (3,); ``weight_decay``, ``predictor_rate``, ``ema_rate``, ``step``,
         ``diverged`` and ``floor``, the eigenvalue above which a dimension is alive (Q, M); ``survived`` and ``end``, log₁₀ of the
         eigenvalues at the end over the floor, on all views (Q, M, k). Scores positive where survival is told (Q, M, 3, k): ``static``,
-        log₁₀(η_c/η), ``flow``, ``moving`` and ``extrapolation``, log₁₀ of the eigenvalue over the floor by the last layer's flow on
-        features that stay, on features that move, and by extrapolation, ``fitted`` and ``trivial``, log-odds; ranks ``rankme`` and
-        ``effective_rank`` (Q, M, 3); ``grown`` and ``grown_told``, log₁₀ of what the features' second moment grows by to the end
+        log₁₀(η_c/η), ``flow``, ``moving``, ``affine`` and ``extrapolation``, log₁₀ of the eigenvalue over the floor by the last layer's
+        flow on features that stay, on features that weights below move, and biases too, and by extrapolation, ``fitted`` and
+        ``trivial``, log-odds; ranks ``rankme`` and ``effective_rank`` (Q, M, 3); ``grown`` and ``grown_told``, log₁₀ of what the
+        features' second moment grows by to the end
         (Q, M, 3). At the second fraction of some members ``resampled``, what moments of resampled blocks tell (Q, M, replicates, k), and
         ends of intervals, ``low`` and ``high`` from sampling and drift, and with ``_drift`` or ``_sampling`` behind from one of them, or
         ``_widened``, from drift and what other architectures' ends lay beyond (Q, M, k), in decades over the floor. At every fraction

@@ -16,6 +16,7 @@ THEORY = {
     "static": "static threshold",
     "flow": "flow on features that stay",
     "moving": "flow on features that move",
+    "affine": "flow on features that move, by biases too",
     "fitted": "threshold and flow, fitted",
 }
 OTHERS = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from jepalign.linear_models.forecast.baselines import (
     effective_rank,
@@ -16,10 +17,11 @@ from jepalign.linear_models.forecast.baselines import (
 )
 from jepalign.linear_models.forecast.intervals import block_weights
 from jepalign.simulations.data import PairedViews, both_orders, digit_views
-from jepalign.simulations.encoders import digit_encoder
+from jepalign.simulations.encoders import MLP, digit_encoder
 from jepalign.simulations.ensembles import Members, Snapshot, train_ensemble
+from jepalign.simulations.last_layer import rates_of_biases
 from jepalign.simulations.phase import ALIVE, Mlp, backbone_features, recorder
-from jepalign.simulations.phase_layers import TINY, Layers, frozen, members_at
+from jepalign.simulations.phase_layers import TINY, Layers, frozen, members_at, with_constant
 from jepalign.simulations.results import numpy
 from jepalign.simulations.training import Progress
 
@@ -108,11 +110,18 @@ class Watch:
     blocks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict[int, tuple[Tensor, Tensor]])
 
     def __call__(self, snapshot: Snapshot) -> dict[str, Tensor]:
-        """Return Σ_x and Σ_yx of the features, W, P, V, the rates κ below (A, m), and the embedding's second moment on all views."""
+        """Return what the forecasts need: the last layers, the rates below, and the embedding's second moment on all views.
+
+        Σ_x and Σ_yx of the features, their means ``mean`` and ``ahead`` (A, h), W, P, V, and κ and ν of the layers below, ``below``
+        and ``biases`` (A, m).
+        """
         found = recorder(self.x, self.y)(snapshot)
+        for name, state, part in (("mean", snapshot.encoder, self.x), ("ahead", snapshot.target, self.y)):
+            found[name] = backbone_features(snapshot.network, dict(state), part.to(snapshot.weight)).double().mean(1)
         weights = [v for name, v in snapshot.encoder.items() if name.startswith("backbone.") and v.ndim == 3]
         rates = [part.shape[2] / part.square().sum((1, 2)) for part in weights]
         found["below"] = torch.stack(rates, 1) if rates else snapshot.weight.new_zeros(len(snapshot.weight), 0)
+        found["biases"] = self._biases(snapshot) if rates else found["below"]
         z = snapshot.embeddings(self.every).double()
         found["moment"] = z.mT @ z / z.shape[1]
         if snapshot.step == self.at:
@@ -126,6 +135,17 @@ class Watch:
                 size = own.shape[1]
                 self.blocks[int(snapshot.index[local])] = (own.mT @ own / size, other.mT @ own / size)
         return found
+
+    def _biases(self, snapshot: Snapshot) -> Tensor:
+        assert isinstance(snapshot.network, MLP)
+        backbone, x = snapshot.network.backbone, self.x.to(snapshot.weight)
+        state = {
+            name.removeprefix("backbone."): value
+            for name, value in snapshot.encoder.items()
+            if name.startswith("backbone.")
+        }
+        # One member after the other: the Jacobians of all of them would not fit into caches.
+        return vmap(lambda own: rates_of_biases(backbone, own, x), chunk_size=1)(state)
 
     def _blocks(self, features: Tensor) -> Tensor:
         """Return (A, B, n/B, h): both orders of a pair in one block."""
@@ -172,7 +192,10 @@ def forecast_run(
         )
         for i, step in enumerate(records)
     }
-    below = {step: torch.as_tensor(trained.records["below"][fine, i]).to(where) for i, step in enumerate(records)}
+    below, biases, mean, ahead_mean = (
+        {step: torch.as_tensor(trained.records[name][fine, i]).to(where) for i, step in enumerate(records)}
+        for name in ("below", "biases", "mean", "ahead")
+    )
     moment = {step: layers[step].moments() for step in records}
     floor = ALIVE * moment[0][:, :1]
     end = np.linalg.eigvalsh(trained.records["moment"][fine, -1])[:, ::-1]
@@ -193,6 +216,9 @@ def forecast_run(
         add("static", np.log10(np.maximum(own.critical()[:, :width], TINY) / kept.array("weight_decay")[:, None]))
         add("flow", decades(frozen(own, kept, left).moments(), floor))
         add("moving", decades(moved.moments(), floor))
+        affine = with_constant(own, mean[step], ahead_mean[step])
+        biased = frozen(affine, kept, left, below=list(below[step].T), biases=list(biases[step].T))
+        add("affine", decades(biased.moments(), floor))
         add("grown_told", np.log10(trace(moved) / trace(own)))
         pair, elapsed = (moment[before], moment[step]), step - before
         add("extrapolation", decades(extrapolated_eigenvalues(*pair, elapsed, left), floor))

@@ -3,9 +3,12 @@
 The measurement itself and what is told from it are :mod:`jepalign.linear_models.forecast`.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, jacrev
 
 from jepalign.errors import InputError
 from jepalign.linear_models import ViewPair
@@ -41,7 +44,8 @@ def last_layer(
     Returns
     -------
     LastLayer
-        With the rates of the layers below where the backbone has them, see :func:`rates_below`.
+        With the rates of the layers below and of their biases where the backbone has them, see :func:`rates_below` and
+        :func:`rates_of_biases`.
 
     Raises
     ------
@@ -59,7 +63,17 @@ def last_layer(
     views = ViewPair.from_samples(first, second, symmetrize=symmetrize, center=False)
     weights = [numpy(module.last.weight).astype(np.float64) for module in (encoder, target or encoder)]  # type: ignore[union-attr]
     P = numpy(predictor.weight).astype(np.float64)
-    return LastLayer(views, weights[0], P, weights[1], rates_below(encoder.backbone))  # type: ignore[arg-type]
+    backbone: nn.Module = encoder.backbone  # type: ignore[assignment]
+    below = rates_below(backbone)
+    biases: tuple[float, ...] = ()
+    means = first.mean(0), second.mean(0)
+    if symmetrize:
+        means = (means[0] + means[1]) / 2, (means[0] + means[1]) / 2
+    if below:
+        batch = torch.cat((x, y)) if symmetrize else x
+        found = rates_of_biases(backbone, dict(backbone.named_parameters()), batch)
+        biases = tuple(float(value) for value in found) if found.any() else ()
+    return LastLayer(views, weights[0], P, weights[1], below, biases, means)
 
 
 def rates_below(backbone: nn.Module) -> tuple[float, ...]:
@@ -73,3 +87,21 @@ def rates_below(backbone: nn.Module) -> tuple[float, ...]:
     if not all(isinstance(part, nn.Linear | nn.Identity | nn.Tanh | nn.ReLU | nn.GELU) for part in backbone):
         return ()
     return tuple(layer_rate(numpy(part.weight)) for part in backbone if isinstance(part, nn.Linear))
+
+
+def rates_of_biases(backbone: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Return the rates ν at which the biases of the layers of a backbone move its mean feature, (layers,), from the first to the last.
+
+    ν = ‖∂E h/∂b‖²/h over the entries of the (h, outputs) matrix, on inputs ``x``, (n, d); 0 for a layer without a bias. ``state`` are the
+    backbone's parameters; may be mapped over with ``torch.func.vmap``.
+    """
+    layers = [name.removesuffix("weight") for name in state if name.endswith("weight")]
+    biases = {name: value for name, value in state.items() if name.endswith("bias")}
+
+    def mean(own: dict[str, Tensor]) -> Tensor:
+        return functional_call(backbone, {**state, **own}, (x,)).mean(0)
+
+    slopes: dict[str, Tensor] = jacrev(mean)(biases) if biases else {}  # pyright: ignore[reportAssignmentType]
+    none = x.new_zeros(())
+    found = [slopes[f"{own}bias"].square().sum(1).mean() if f"{own}bias" in slopes else none for own in layers]
+    return torch.stack(found)

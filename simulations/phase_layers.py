@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from jepalign.linear_models.collapse import critical_weight_decay
 from jepalign.linear_models.forecast.flow import Matrices, descend
@@ -53,17 +54,33 @@ class Layers:
         return numpy(values.flip(1).clamp(min=TINY))
 
 
-def frozen(layers: Layers, members: Members, steps: int, *, below: Sequence[Tensor] = (), halvings: int = 4) -> Layers:
+def frozen(
+    layers: Layers,
+    members: Members,
+    steps: int,
+    *,
+    below: Sequence[Tensor] = (),
+    biases: Sequence[Tensor] = (),
+    halvings: int = 4,
+) -> Layers:
     """Train last layers by ``steps`` steps of descent on features that stay, or that the layers below move.
 
     They are the Euler steps of the flow that :func:`jepalign.linear_models.forecast.flow.solve` integrates. ``below`` are the rates κ of
     the layers below, (M,) each; without them moments of features come back as they were. A member that diverges, as trainings whose
-    features give way do not, is integrated anew with steps half as long, up to ``halvings`` times.
+    features give way do not, is integrated anew with steps half as long, up to ``halvings`` times. ``biases`` are the rates ν of these
+    layers' biases, (M,) each, for layers :func:`with_constant`.
     """
 
     def column(values: np.ndarray) -> Tensor:
         return torch.tensor(values, dtype=layers.weight.dtype, device=layers.weight.device)[:, None, None]
 
+    rates = [part[:, None, None] for part in below]
+    if biases:
+        width = layers.context.shape[-1]
+        rates = [
+            torch.cat((own.expand(-1, 1, width - 1), bias[:, None, None]), 2)
+            for own, bias in zip(rates, biases, strict=True)
+        ]
     step, alpha, eta, beta = (
         column(members.array(name)) for name in ("step", "predictor_rate", "weight_decay", "ema_rate")
     )
@@ -82,7 +99,8 @@ def frozen(layers: Layers, members: Members, steps: int, *, below: Sequence[Tens
             rate=alpha[left],
             decay=eta[left],
             follow=length * beta[left],
-            below=[part[left, None, None] for part in below],
+            below=[part[left] for part in rates],
+            constant=bool(biases),
         )
         moved, led = unit, unit
         for own, other in zip(end.below, end.below_target, strict=True):
@@ -99,6 +117,18 @@ def frozen(layers: Layers, members: Members, steps: int, *, below: Sequence[Tens
         if len(left) == 0:
             break
     return found
+
+
+def with_constant(layers: Layers, mean: Tensor, ahead: Tensor) -> Layers:
+    """Return the layers with a constant 1 behind the features, which no W reads; the features' means are given, (M, h) each."""
+
+    def block(moment: Tensor, rows: Tensor) -> Tensor:
+        upper = torch.cat((moment, rows[:, :, None]), 2)
+        lower = torch.cat((mean, torch.ones_like(mean[:, :1])), 1)
+        return torch.cat((upper, lower[:, None]), 1)
+
+    weight, target = (pad(part, (0, 1)) for part in (layers.weight, layers.target))
+    return Layers(block(layers.context, mean), block(layers.cross, ahead), weight, layers.predictor, target)
 
 
 def balanced(layers: Layers, members: Members) -> Layers:

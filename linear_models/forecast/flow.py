@@ -43,12 +43,23 @@ class Matrices:
 
 
 def velocity(
-    now: Matrices, context: Any, cross: Any, *, rate: Any, decay: Any, predictor_decay: Any, below: Sequence[Any] = ()
+    now: Matrices,
+    context: Any,
+    cross: Any,
+    *,
+    rate: Any,
+    decay: Any,
+    predictor_decay: Any,
+    below: Sequence[Any] = (),
+    constant: bool = False,
 ) -> tuple[Any, Any, tuple[Any, ...]]:
     """Return Ẇ, Ṗ and every Ȧ of the JEPA flow, without an explicit term.
 
     Ẇ = PᵀRXᵀ − ηW, Ṗ = αR(WX)ᵀ − η_P P and Ȧ_l = κ_l(WA_m…A_{l+1})ᵀPᵀR(A_{l−1}…A_1)ᵀ − ηA_l, with X = A_m…A_1 and the residual
     R = VYΣ_yx − PWXΣ_x, Y being the target's X. ``below`` are the κ_l; all rates broadcast.
+
+    ``constant``: the last feature is the constant 1, on which biases act. W does not read it and no layer changes it, and the last of
+    the rates that a layer has for each column, (..., 1, h + 1), is its bias's, ν_l. With the last row (0, 1) the A_l are affine maps.
     """
     acting = now.acting
     residual = _through(now.target, now.below_target) @ cross - now.predictor @ acting @ context
@@ -57,9 +68,15 @@ def velocity(
     moved: list[Any] = []
     back = now.encoder
     for index in reversed(range(len(now.below))):
-        moved.append(below[index] * back.mT @ _behind(pull, now.below[:index]) - decay * now.below[index])
+        change = back.mT @ _behind(pull, now.below[:index]) * below[index] - decay * now.below[index]
+        if constant:
+            change[..., -1, :] = 0
+        moved.append(change)
         back = back @ now.below[index]
-    return _behind(pull, now.below) - decay * now.encoder, answer, tuple(reversed(moved))
+    force = _behind(pull, now.below) - decay * now.encoder
+    if constant:
+        force[..., -1] = 0
+    return force, answer, tuple(reversed(moved))
 
 
 def descend(
@@ -73,13 +90,16 @@ def descend(
     decay: Any,
     follow: Any,
     below: Sequence[Any] = (),
+    constant: bool = False,
 ) -> Matrices:
     """Return what moves after ``steps`` steps ε of simultaneous descent, of many layers at once.
 
     Arguments as of :func:`velocity`; ``follow`` is εβ, at most 1, and the target follows the encoder of the same step, as in a training.
     """
     for _ in range(steps):
-        force, answer, moved = velocity(now, context, cross, rate=rate, decay=decay, predictor_decay=decay, below=below)
+        force, answer, moved = velocity(
+            now, context, cross, rate=rate, decay=decay, predictor_decay=decay, below=below, constant=constant
+        )
         encoder, predictor = now.encoder + step * force, now.predictor + step * answer
         layers = tuple(part + step * change for part, change in zip(now.below, moved, strict=True))
         now = Matrices(
@@ -114,7 +134,7 @@ def solve(
     times : array_like of shape (T,)
         Increasing from at least 0, in flow time from now.
     moving : bool
-        Let the layers below move the features, at the rates ``layer.below``; otherwise they stay.
+        Let the layers below move the features, at the rates ``layer.below`` and, where known, ``layer.biases``; otherwise they stay.
     method : "DOP853" or "LSODA"
         The latter only for a few dozen numbers in W and P: its Jacobian is dense.
     evaluations : int
@@ -124,14 +144,24 @@ def solve(
     -------
     Path
         ``encoder`` (T, k, h), ``predictor`` (T, k, k) and ``target`` (T, k, h), all as they act on the features of now; its status says
-        whether the end was reached.
+        whether the end was reached. With biases moving, W and V have one more column, which acts on a constant 1.
     """
     views, eta, beta = layer.views, settings.weight_decay, settings.ema_rate
-    rates = layer.below if moving else ()
-    # Layers below may turn features into any direction that W reads.
-    basis = np.eye(views.dimension) if rates else _varying(views.context + views.target)
-    context, cross = (basis.T @ part @ basis for part in (views.context, views.cross))
-    W, V = layer.encoder @ basis, layer.leading @ basis
+    rates: tuple[Any, ...] = layer.below if moving else ()
+    constant = bool(rates and layer.biases)
+    whole, leading = layer.encoder, layer.leading
+    if constant:
+        context, cross = layer.with_constant()
+        basis = np.eye(len(context))
+        whole, leading = (np.pad(part, ((0, 0), (0, 1))) for part in (whole, leading))
+        rates = tuple(
+            np.append(np.full(views.dimension, own), bias) for own, bias in zip(rates, layer.biases, strict=True)
+        )
+    else:
+        # Layers below may turn features into any direction that W reads.
+        basis = np.eye(views.dimension) if rates else _varying(views.context + views.target)
+        context, cross = (basis.T @ part @ basis for part in (views.context, views.cross))
+    W, V = whole @ basis, leading @ basis
     names = [f"below {index}" for index in range(len(rates))]
     unit = np.eye(basis.shape[1])
     start = {"encoder": W, "predictor": layer.predictor} | dict.fromkeys(names, unit)
@@ -148,10 +178,11 @@ def solve(
             decay=eta,
             predictor_decay=settings.decay_of_predictor,
             below=rates,
+            constant=constant,
         )
         found = {"encoder": force, "predictor": answer} | dict(zip(names, moved, strict=True))
         if settings.uniformity is not None and settings.strength:
-            _add_explicit(found, now, context, rates, names, settings)
+            _add_explicit(found, now, context, rates, names, settings, constant=constant)
         if beta is not None:
             found["target"] = beta * (now.encoder - now.target)
             for name in names:
@@ -166,7 +197,7 @@ def solve(
     shape = (len(found.times), *W.shape)
     encoder = np.array([part.acting for part in acting]).reshape(shape) @ basis.T
     target = np.array([_through(part.target, part.below_target) for part in acting]).reshape(shape) @ basis.T
-    still, ahead = layer.encoder - W @ basis.T, layer.leading - V @ basis.T
+    still, ahead = whole - W @ basis.T, leading - V @ basis.T
     t = found.times[:, None, None]
     encoder += np.exp(-eta * t) * still
     if beta is None:
@@ -192,9 +223,11 @@ def _add_explicit(
     found: dict[str, Array],
     now: Matrices,
     context: Array,
-    rates: Sequence[float],
+    rates: Sequence[Any],
     names: Sequence[str],
     settings: RunSettings,
+    *,
+    constant: bool,
 ) -> None:
     """Add −γ∇U to the velocities of W and of the layers below."""
     acting = now.acting
@@ -208,9 +241,15 @@ def _add_explicit(
     # The force on WX passes on to its factors as PᵀR does.
     pull, back = -2 * settings.strength * slope @ acting @ context, now.encoder
     for index in reversed(range(len(names))):
-        found[names[index]] = found[names[index]] + rates[index] * back.T @ _behind(pull, now.below[:index])
+        change = back.T @ _behind(pull, now.below[:index]) * rates[index]
+        if constant:
+            change[-1] = 0
+        found[names[index]] = found[names[index]] + change
         back = back @ now.below[index]
-    found["encoder"] = found["encoder"] + _behind(pull, now.below)
+    force = _behind(pull, now.below)
+    if constant:
+        force[:, -1] = 0
+    found["encoder"] = found["encoder"] + force
 
 
 def _through(last: Any, layers: Sequence[Any]) -> Any:

@@ -63,11 +63,24 @@ class LastLayer:
     below : tuple of float
         κ_l of the layers that make the features, from the first to the last: the rate, relative to W's, at which each turns them, see
         :func:`layer_rate`. Empty: nothing is known of them, and features can only be taken to stay.
+    biases : tuple of float
+        ν_l of the same layers: the rate, relative to W's, at which the bias of each moves the features' mean, ‖∂E h/∂b_l‖²/h over the
+        entries of ∂E h/∂b_l, (h, outputs); 0 without a bias. Empty: the layers are taken to have none.
+    means : tuple of two ndarray of shape (h,), optional
+        E h of the context's and of the target's features, which biases need.
 
     Raises
     ------
     InputError
-        If a matrix is not finite or of another shape, or a rate is negative.
+        If an array is not finite or of another shape, a rate is negative, or biases come without means or in another number than
+        ``below``.
+
+    Notes
+    -----
+    A step of a layer with weight and bias changes a unit of h(x) by the force at x′ times δ(x)·δ(x′)(⟨u, u′⟩ + 1), u being the layer's
+    inputs and δ the unit's gradient by the layer's outputs. The first summand is κ⟨h, h′⟩ in :func:`layer_rate`; the second is the bias's,
+    here its mean over samples and units. For a linear layer right below W it is ν = 1 exactly. The first dies with the features and the
+    second does not, so that without it the mean of features, often the last dimension to live, is told to die too early. Ours.
     """
 
     views: ViewPair
@@ -75,6 +88,8 @@ class LastLayer:
     predictor: Array
     target: Array | None = None
     below: tuple[float, ...] = ()
+    biases: tuple[float, ...] = ()
+    means: tuple[Array, Array] | None = None
 
     def __post_init__(self) -> None:
         W = matrix("encoder", self.encoder)
@@ -85,6 +100,14 @@ class LastLayer:
         if self.target is not None:
             object.__setattr__(self, "target", matrix("target", self.target, W.shape))
         object.__setattr__(self, "below", tuple(rate("below", value) for value in self.below))
+        object.__setattr__(self, "biases", tuple(rate("biases", value) for value in self.biases))
+        if self.biases and (self.means is None or len(self.biases) != len(self.below)):
+            raise InputError(
+                "biases", len(self.biases), f"must be {len(self.below)}, one per rate below, and need means"
+            )
+        if self.means is not None:
+            first, second = (matrix("means", [part], (1, self.views.dimension))[0] for part in self.means)
+            object.__setattr__(self, "means", (first, second))
 
     @property
     def width(self) -> int:
@@ -95,6 +118,18 @@ class LastLayer:
     def leading(self) -> Array:
         """V, (k, h): the target, which is W itself without one."""
         return self.encoder if self.target is None else self.target
+
+    def with_constant(self) -> tuple[Array, Array]:
+        """Return Σ_x and Σ_yx of the features and a constant 1 behind them, (h + 1, h + 1), on which biases act.
+
+        Raises ``InputError`` if the means are not known.
+        """
+        if self.means is None:
+            raise InputError("means", None, "must be known")
+        own, ahead = self.means
+        one = np.ones((1, 1))
+        context = np.block([[self.views.context, own[:, None]], [own[None], one]])
+        return context, np.block([[self.views.cross, ahead[:, None]], [own[None], one]])
 
     def embedding(self) -> Array:
         """Return the embedding's second moment WΣ_xWᵀ, (k, k)."""

@@ -58,7 +58,8 @@ class Forecast:
     flow : ndarray of shape (k,)
         At the end, by integrating the measured last layer's flow on features that stay; NaN if that did not reach the end.
     moving : ndarray of shape (k,) or None
-        The same with features moved by the layers below (``layer.below``), each taken for a linear one; None if nothing is known of them.
+        The same with features moved by the layers below (``layer.below``), each taken for a linear one, or for an affine one where
+        the rates of biases are known too (``layer.biases``); None if nothing is known of them.
     status : Status
         How the integrations ended: if they differ, the worse.
     """
@@ -168,7 +169,11 @@ def _end(
     found = solve(layer, settings, [time], moving=moving, evaluations=evaluations)
     if found.status is not Status.FINISHED:
         return np.full(layer.width, np.nan), found.status
-    return LastLayer(layer.views, found.encoder[-1], found.predictor[-1]).eigenvalues(), found.status
+    encoder = found.encoder[-1]
+    if encoder.shape[1] == layer.views.dimension:
+        return LastLayer(layer.views, encoder, found.predictor[-1]).eigenvalues(), found.status
+    moment = encoder @ layer.with_constant()[0] @ encoder.T
+    return np.maximum(np.linalg.eigvalsh((moment + moment.T) / 2)[::-1], 0.0), found.status
 
 
 def static_eigenvalues(modes: LayerModes, settings: RunSettings, width: int) -> Array:

@@ -149,17 +149,23 @@ def test_many_layers_descend_as_one_and_tend_to_the_flow() -> None:
 
 
 @pytest.mark.parametrize("beta", [None, 0.4])
-def test_features_of_a_linear_layer_with_orthogonal_columns_move_as_it_moves_them(beta: float | None) -> None:
+@pytest.mark.parametrize("bias", [False, True])
+def test_features_of_a_linear_layer_with_orthogonal_columns_move_as_it_moves_them(
+    beta: float | None, bias: bool
+) -> None:
     rng = np.random.default_rng(5)
     d, h, k, eta = 4, 6, 3, 0.05
-    x, y = (rng.normal(size=(50, d)) * np.linspace(1.5, 0.5, d) for _ in range(2))
-    views = ViewPair.from_samples(x, x + 0.5 * y, center=False)
+    x, y = (rng.normal(0.7, 1.0, size=(50, d)) * np.linspace(1.5, 0.5, d) for _ in range(2))
+    y = x + 0.5 * y
     theta = 1.3 * np.linalg.qr(rng.normal(size=(h, d)))[0]
     W, P = rng.normal(size=(k, h)) / 2, rng.normal(size=(k, k)) / 2
-    features = ViewPair.from_covariances(
-        *(theta @ part @ theta.T for part in (views.context, views.target, views.cross))
-    )
+    features = ViewPair.from_samples(x @ theta.T, y @ theta.T, center=False)
     layer = LastLayer(features, W, P, below=(layer_rate(theta),))
+    if bias:  # of rate 1, and a weight of the input 1
+        layer = replace(layer, biases=(1.0,), means=(theta @ x.mean(0), theta @ y.mean(0)))
+        theta = np.pad(theta, ((0, 0), (0, 1)))
+        x, y = (np.pad(part, ((0, 0), (0, 1)), constant_values=1.0) for part in (x, y))
+    views = ViewPair.from_samples(x, y, center=False)
     settings = RunSettings(eta, 0.8, beta)
     Sigma, C = views.context, views.cross
 
@@ -184,6 +190,10 @@ def test_features_of_a_linear_layer_with_orthogonal_columns_move_as_it_moves_the
     # 1e-5 a step, over some tens of steps.
     assert told.moving == pytest.approx(exact, rel=1e-3, abs=1e-4)
     assert np.abs(np.log(told.flow / exact)).max() > 0.3  # those that stay do not tell it
+    if bias:  # nor do those without biases
+        without = forecast(replace(layer, biases=()), settings, 8.0).moving
+        assert without is not None
+        assert np.abs(np.log(without / exact)).max() > 0.1
 
 
 def test_layers_below_descend_as_they_flow_and_an_explicit_term_reaches_them() -> None:
@@ -215,6 +225,13 @@ def test_layers_below_descend_as_they_flow_and_an_explicit_term_reaches_them() -
     W, Sigma = layer.encoder, layer.views.context
     pull = -0.6 * Spectral().gradient(W @ Sigma @ W.T) @ W @ Sigma
     expected = pull + 0.7 * W @ W.T @ pull
+    assert (moved[0] - moved[1]) / tiny == pytest.approx(expected, rel=1e-3, abs=1e-3 * np.abs(expected).max())
+    # With biases at the rates 0.3 and 0.6 it reaches what acts on the constant 1 as well, and all else as before.
+    mean = np.linspace(0.1, 0.5, 5)
+    affine = replace(layer, biases=(0.3, 0.6), means=(mean, mean))
+    moved = [solve(affine, part, [tiny], moving=True).encoder[-1] for part in (term, settings)]
+    through = 0.9 * W @ W.T @ (-0.6 * Spectral().gradient(W @ Sigma @ W.T)) @ W @ mean
+    expected = np.column_stack([expected, through])
     assert (moved[0] - moved[1]) / tiny == pytest.approx(expected, rel=1e-3, abs=1e-3 * np.abs(expected).max())
 
 
@@ -268,6 +285,10 @@ def test_effective_ranks_and_extrapolations() -> None:
         (lambda: LastLayer(drawn(0).views, np.ones((2, 5)), np.eye(3)), "predictor"),
         (lambda: LastLayer(drawn(0).views, np.ones((2, 5)), np.eye(2), np.ones((3, 5))), "target"),
         (lambda: replace(drawn(0), below=(-1.0,)), "below"),
+        (lambda: replace(drawn(0), below=(1.0,), biases=(1.0,)), "biases"),
+        (lambda: replace(drawn(0), biases=(1.0,), means=(np.ones(5), np.ones(5))), "biases"),
+        (lambda: replace(drawn(0), means=(np.ones(4), np.ones(5))), "means"),
+        (lambda: drawn(0).with_constant(), "means"),
         (lambda: layer_rate(np.zeros((2, 2))), "weight"),
         (lambda: RunSettings(-0.1), "weight_decay"),
         (lambda: RunSettings(0.1, 0.0), "predictor_rate"),

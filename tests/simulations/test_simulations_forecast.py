@@ -27,7 +27,7 @@ from jepalign.simulations.forecast_rows import (
 )
 from jepalign.simulations.forecast_runs import Watch, random_settings
 from jepalign.simulations.last_layer import last_layer
-from jepalign.simulations.phase_layers import Layers, frozen
+from jepalign.simulations.phase_layers import Layers, frozen, with_constant
 from jepalign.simulations.training import JEPA, Rates, train
 
 CPU = torch.device("cpu")
@@ -39,25 +39,34 @@ def quick() -> Measurement:
 
 
 @pytest.mark.parametrize("beta", [10.0, 0.4])
-def test_a_linear_network_with_orthogonal_columns_trains_as_the_moving_last_layer_steps(beta: float) -> None:
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_linear_network_with_orthogonal_columns_trains_as_the_moving_last_layer_steps(
+    beta: float, bias: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = both_orders(*(torch.randn(30, 4, generator=generator, dtype=torch.float64) for _ in range(2)))
-    y = 0.8 * x + 0.4 * y
-    encoder, predictor = MLP((4, 6, 3), "linear", seed=1, hidden_bias=False), linear_predictor(3, seed=2)
+    x, y = x + 0.5, 0.8 * x + 0.4 * y + 0.5
+    encoder, predictor = MLP((4, 6, 3), "linear", seed=1, hidden_bias=bias), linear_predictor(3, seed=2)
     theta = encoder.backbone.get_parameter("0.weight")
     with torch.no_grad():
         theta.copy_(1.4 * torch.linalg.qr(torch.randn(6, 4, generator=generator, dtype=torch.float64))[0])
     layer = last_layer(encoder, predictor, x, y)
     parts = (layer.views.context, layer.views.cross, layer.encoder, layer.predictor, layer.leading)
     start = Layers(*(torch.tensor(part)[None] for part in parts))
+    biases: list[torch.Tensor] = []
+    assert layer.means is not None
+    assert layer.biases == pytest.approx((1.0,) if bias else ())
+    if bias:
+        start = with_constant(start, *(torch.tensor(part)[None] for part in layer.means))
+        biases = [torch.tensor(layer.biases, dtype=torch.float64)]
     kappa = layer_rate(theta.detach().numpy())
     rates = Rates(step=0.1, predictor=2.0, weight_decay=0.05, ema=beta)
     members = Members(seed=[0], step=0.1, weight_decay=0.05, predictor_rate=2.0, ema_rate=beta)
-    moved = frozen(start, members, 80, below=[torch.tensor([kappa], dtype=torch.float64)])
+    moved = frozen(start, members, 80, below=[torch.tensor([kappa], dtype=torch.float64)], biases=biases)
     train(JEPA(encoder, predictor, rates), [(x, y)] * 80)
     seen = last_layer(encoder, predictor, x, y)
     # The steps are the same up to rounding, of 80 of them.
-    assert moved.context[0].numpy() == pytest.approx(seen.views.context, rel=1e-9, abs=1e-11)
+    assert moved.context[0, :6, :6].numpy() == pytest.approx(seen.views.context, rel=1e-9, abs=1e-11)
     assert moved.moments()[0] == pytest.approx(seen.eigenvalues(), rel=1e-9, abs=1e-11)
     stays = frozen(start, members, 80).moments()[0]
     assert np.abs(np.log(stays / seen.eigenvalues())).max() > 0.3
@@ -67,7 +76,9 @@ def test_a_linear_network_with_orthogonal_columns_trains_as_the_moving_last_laye
     errors: list[float] = []
     for parts in (20, 40):
         finer = Members(seed=[0], step=0.1 / parts, weight_decay=0.05, predictor_rate=2.0, ema_rate=beta)
-        end = frozen(start, finer, 80 * parts, below=[torch.tensor([kappa], dtype=torch.float64)]).moments()[0]
+        end = frozen(
+            start, finer, 80 * parts, below=[torch.tensor([kappa], dtype=torch.float64)], biases=biases
+        ).moments()[0]
         errors.append(float(np.abs(end - flowing).max()))
     assert errors[0] < 0.05 * flowing[0]
     assert errors[1] == pytest.approx(errors[0] / 2, rel=0.15)
@@ -97,12 +108,17 @@ def test_blocks_average_to_the_batch_and_hold_both_orders_of_a_pair() -> None:
     assert found["below"][0, 0] == pytest.approx(
         layer_rate(encoder.backbone.get_parameter("0.weight").detach().numpy())
     )
+    with torch.no_grad():
+        assert found["mean"][0, 0] == pytest.approx(encoder.backbone(x).mean(0).numpy())
+        assert found["ahead"][0, 0] == pytest.approx(encoder.backbone(y).mean(0).numpy())
+    alone = last_layer(encoder, linear_predictor(3, seed=0), x, y)
+    assert found["biases"][0, 0] == pytest.approx(alone.biases)
     z = encoder(torch.cat((views.x, views.y))).detach().numpy()
     assert found["moment"][0, 0] == pytest.approx(z.T @ z / len(z))
     linear = MLP((64, 3), "linear", seed=0)
     state = {"last.weight": linear.last.weight.detach()[None]}
     bare = watch(Snapshot(1, np.arange(1), state, {"weight": torch.eye(3)[None]}, state, state["last.weight"], linear))
-    assert bare["below"].shape == (1, 0)
+    assert bare["below"].shape == bare["biases"].shape == (1, 0)
 
 
 def test_settings_lie_where_they_are_said_to() -> None:

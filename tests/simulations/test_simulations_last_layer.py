@@ -48,6 +48,27 @@ def test_layers_below_are_those_of_a_plain_perceptron_and_of_nothing_else() -> N
     assert rates_below(torch.nn.Sequential(linear, torch.nn.LayerNorm(4))) == ()
 
 
+def test_biases_move_the_mean_feature_at_their_rates() -> None:
+    encoder = MLP((5, 4, 3, 2), "gelu", seed=0)
+    x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = last_layer(encoder, linear_predictor(2, seed=0), x, x)
+    for rate, name in zip(found.biases, ("0.bias", "2.bias"), strict=True):
+        bias, total = encoder.backbone.get_parameter(name), 0.0
+        for entry in range(len(bias)):
+            moved = []
+            for step in (1e-5, -1e-5):
+                with torch.no_grad():
+                    bias[entry] += step
+                    moved.append(encoder.backbone(x).mean(0))
+                    bias[entry] -= step
+            total += ((moved[0] - moved[1]) / 2e-5).square().sum().item()
+        # Central differences err by 1e-10 of third derivatives of order one, and by 1e-11 of rounding.
+        assert rate == pytest.approx(total / 3, rel=1e-7)
+    assert last_layer(MLP((5, 4, 2), "tanh", seed=0, hidden_bias=False), linear_predictor(2, seed=0), x, x).biases == ()
+    assert found.means is not None
+    assert found.means[0] == pytest.approx(encoder.backbone(x).mean(0).detach().numpy())
+
+
 def test_only_an_encoder_with_a_backbone_and_a_last_layer_is_measured() -> None:
     with pytest.raises(InputError, match="backbone"):
         last_layer(torch.nn.Linear(3, 2), linear_predictor(2, seed=0), torch.ones(4, 3), torch.ones(4, 3))
