@@ -2,9 +2,9 @@
 
 Networks of several architectures train on mini-batches under settings drawn at random. From the last layer measured on one batch the
 end is told by the static threshold, by its flow on features that stay, by its flow with the layers below taken for linear ones and
-for affine ones, and by a logistic regression on the first and the last. Beside them stand RankMe, the effective rank extrapolated, every
-eigenvalue's logarithm extrapolated, and scores that know weight decay and dimension index alone. What is fitted is fitted to some
-architectures, and all are judged on the others. Dimensions are matched by order.
+for affine ones, and by a logistic regression on the first and the last. Beside them stand RankMe, the effective rank extrapolated,
+every eigenvalue's logarithm extrapolated, and scores that know weight decay and dimension index alone. What is fitted is fitted to
+some architectures, and all are judged on the others. Dimensions are matched by order.
 """
 
 import numpy as np
@@ -80,12 +80,11 @@ def forecast(
         log₁₀(η_c/η), ``flow``, ``moving``, ``affine`` and ``extrapolation``, log₁₀ of the eigenvalue over the floor by the last layer's
         flow on features that stay, on features that weights below move, and biases too, and by extrapolation, ``fitted`` and
         ``trivial``, log-odds; ranks ``rankme`` and ``effective_rank`` (Q, M, 3); ``grown`` and ``grown_told``, log₁₀ of what the
-        features' second moment grows by to the end
-        (Q, M, 3). At the second fraction of some members ``resampled``, what moments of resampled blocks tell (Q, M, replicates, k), and
-        ends of intervals, ``low`` and ``high`` from sampling and drift, and with ``_drift`` or ``_sampling`` behind from one of them, or
-        ``_widened``, from drift and what other architectures' ends lay beyond (Q, M, k), in decades over the floor. At every fraction
-        ``rank_low_NAME`` and ``rank_high_NAME`` (Q, M, 3), the rank's interval by the signed errors of a way of telling it on the
-        architectures that are not held. By architecture
+        features' second moment grows by to the end (Q, M, 3). At the second fraction of some members ``resampled``, what moments of
+        resampled blocks tell (Q, M, replicates, k), and ends of intervals around ``affine``, ``low`` and ``high`` from sampling and
+        drift, and with ``_drift`` or ``_sampling`` behind from one of them, or ``_widened``, from drift and what other architectures'
+        ends lay beyond (Q, M, k), in decades over the floor. At every fraction ``rank_low_NAME`` and ``rank_high_NAME`` (Q, M, 3), the
+        rank's interval by the signed errors of a way of telling it on the architectures that are not held. By architecture
         ``auroc_NAME`` and ``rank_error_NAME`` (Q, 3), ``auroc_decay`` and ``auroc_index`` (Q,). NaN after a divergence.
 
     Raises
@@ -133,18 +132,18 @@ def lost(runs: list[dict[str, np.ndarray]]) -> str:
 
 
 def add_intervals(runs: list[dict[str, np.ndarray]], fitted: int) -> None:
-    """Write the intervals of the moving forecast at the second fraction into runs, in decades over the floor; NaN where none is.
+    """Write the intervals of the forecast with biases at the second fraction into runs, in decades over the floor; NaN where none is.
 
     Those called ``widened`` are from drift, and by what the ends of the first ``fitted`` runs lie beyond theirs.
     """
     least = 10.0**-FAR
     known = pooled(runs[:fitted])
-    centre, earlier = (10.0 ** known["moving"][:, at] for at in (SAMPLED, SAMPLED - 1))
+    centre, earlier = (10.0 ** known["affine"][:, at] for at in (SAMPLED, SAMPLED - 1))
     more = beyond(
         interval(centre, None, earlier, floor=least, level=LEVEL), 10.0 ** known["end"], floor=least, level=LEVEL
     )
     for run in runs:
-        centre, earlier = (np.nan_to_num(10.0 ** run["moving"][:, at]) for at in (SAMPLED, SAMPLED - 1))
+        centre, earlier = (np.nan_to_num(10.0 ** run["affine"][:, at]) for at in (SAMPLED, SAMPLED - 1))
         replicates = np.nan_to_num(10.0 ** np.moveaxis(run["resampled"], 1, 0))
         drawn, fine = np.isfinite(run["resampled"]).all(axis=(1, 2)), run["diverged"] == 0
         for name, parts, extra, there in (

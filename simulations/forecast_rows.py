@@ -26,7 +26,7 @@ OTHERS = {
     "trivial": "−log η and dimension index, fitted",
 }
 # Ways of telling a rank whose errors make an interval of it: the flow, and those without a theory.
-RANKS = ("moving", *OTHERS)
+RANKS = ("affine", "moving", *OTHERS)
 # Decades beyond which an eigenvalue says no more to the fit.
 FAR = 3.0
 CALIBRATED, COVERED, LEVEL = 0.1, 0.9, 0.9
@@ -85,13 +85,13 @@ def fit(runs: list[Arrays], at: int, names: tuple[str, ...]) -> LogisticRegressi
 
 def add_fitted(runs: list[dict[str, np.ndarray]], fitted: list[Arrays]) -> None:
     """Write into every run the log-odds (M, 3, k) of the regressions on ``fitted``: ``fitted`` on the theory, ``trivial`` without it."""
-    for name, inputs in (("fitted", ("static", "moving")), ("trivial", ("decay", "index"))):
+    for name, inputs in (("fitted", ("static", "affine")), ("trivial", ("decay", "index"))):
         models = [fit(fitted, at, inputs) for at in range(len(MEASURED))]
         for run in runs:
             odds = np.full(run["static"].shape, np.nan)
             fine = run["diverged"] == 0
             for at, model in enumerate(models):
-                own = {key: run[key][fine] for key in ("survived", "weight_decay", "static", "moving")}
+                own = {key: run[key][fine] for key in ("survived", "weight_decay", "static", "affine")}
                 if model is None:
                     odds[fine, at] = 0.0
                 elif fine.any():
@@ -169,9 +169,9 @@ def forecast_rows(name: str, run: dict[str, np.ndarray]) -> list[Row]:
     rows += coverage_rows(name, run) + rank_rows(name, run)
     # The flow of the member with the mirrored rank of weight decay knows the dimension but not the boundary.
     order = np.argsort(run["weight_decay"], kind="stable")
-    strangers = np.empty_like(run["moving"][:, 1])
-    strangers[order] = run["moving"][order[::-1], 1]
-    found, best = auroc(alive, strangers), float(seen["auroc_moving"][1])
+    strangers = np.empty_like(run["affine"][:, 1])
+    strangers[order] = run["affine"][order[::-1], 1]
+    found, best = auroc(alive, strangers), float(seen["auroc_affine"][1])
     series = one(best, found, ratio(1 - found, 2 * (1 - best)) * REFUSAL)
     label = "forecast: control, survival told by the member of mirrored weight decay"
     rows.append(row(label, name, series, criterion=CRITERIA["control"], at_least=REFUSAL))
@@ -207,12 +207,12 @@ def rank_rows(name: str, run: Arrays) -> list[Row]:
     rows: list[Row] = []
     rank = run["survived"].sum(1)
     for at, fraction in enumerate(MEASURED):
-        low, high = run["rank_low_moving"][:, at], run["rank_high_moving"][:, at]
+        low, high = run["rank_low_affine"][:, at], run["rank_high_affine"][:, at]
         share = float(((low <= rank) & (rank <= high)).mean()) if rank.size else np.nan
         label = f"forecast: interval of the rank, conformal on other architectures at {fraction:.0%}"
         rows.append(row(label, name, one(LEVEL, share, (1 - share) / (1 - COVERED)), criterion=CRITERIA["coverage"]))
         widths = {each: float((run[f"rank_high_{each}"] - run[f"rank_low_{each}"])[:, at].mean()) for each in RANKS}
-        own, least = widths["moving"], min(widths[each] for each in OTHERS)
+        own, least = widths["affine"], min(widths[each] for each in OTHERS)
         label = f"forecast: width of the interval of the rank, conformal at {fraction:.0%}"
         rows.append(row(label, name, one(least, own, ratio(own, least)), criterion=CRITERIA["width"]))
     return rows

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.nn.functional import pad
 
 from jepalign.linear_models.forecast.baselines import (
     effective_rank,
@@ -99,7 +100,7 @@ class Watch:
     at : int
         The step at which.
     blocks : dict
-        Member → Σ_x and Σ_yx of each block, (B, h, h).
+        Member → Σ_x and Σ_yx of each block, with a constant 1 behind the features, (B, h + 1, h + 1).
     """
 
     x: Tensor
@@ -148,10 +149,11 @@ class Watch:
         return vmap(lambda own: rates_of_biases(backbone, own, x), chunk_size=1)(state)
 
     def _blocks(self, features: Tensor) -> Tensor:
-        """Return (A, B, n/B, h): both orders of a pair in one block."""
+        """Return (A, B, n/B, h + 1): both orders of a pair in one block, and a constant 1 behind the features."""
         members, rows, width = features.shape
-        split = features.reshape(members, 2, self.plan.blocks, rows // 2 // self.plan.blocks, width)
-        return split.transpose(1, 2).reshape(members, self.plan.blocks, -1, width)
+        split = pad(features, (0, 1), value=1.0)
+        split = split.reshape(members, 2, self.plan.blocks, rows // 2 // self.plan.blocks, width + 1)
+        return split.transpose(1, 2).reshape(members, self.plan.blocks, -1, width + 1)
 
 
 def forecast_run(
@@ -205,6 +207,11 @@ def forecast_run(
         "end": decades(end, floor),
         "grown": np.log10(trace(layers[plan.steps])[:, None] / np.stack([trace(layers[step]) for step in told], 1)),
     }
+    # Where nothing lies below, no bias does either.
+    affine = {
+        step: with_constant(layers[step], mean[step], ahead_mean[step]) if below[step].shape[1] else layers[step]
+        for step in told
+    }
     parts: dict[str, list[np.ndarray]] = {}
 
     def add(name: str, values: np.ndarray) -> None:
@@ -216,10 +223,11 @@ def forecast_run(
         add("static", np.log10(np.maximum(own.critical()[:, :width], TINY) / kept.array("weight_decay")[:, None]))
         add("flow", decades(frozen(own, kept, left).moments(), floor))
         add("moving", decades(moved.moments(), floor))
-        affine = with_constant(own, mean[step], ahead_mean[step])
-        biased = frozen(affine, kept, left, below=list(below[step].T), biases=list(biases[step].T))
+        biased = frozen(affine[step], kept, left, below=list(below[step].T), biases=list(biases[step].T))
         add("affine", decades(biased.moments(), floor))
-        add("grown_told", np.log10(trace(moved) / trace(own)))
+        # A constant 1 adds 1 to the trace.
+        one = affine[step].context.shape[-1] - own.context.shape[-1]
+        add("grown_told", np.log10((trace(biased) - one) / trace(own)))
         pair, elapsed = (moment[before], moment[step]), step - before
         add("extrapolation", decades(extrapolated_eigenvalues(*pair, elapsed, left), floor))
         add("rankme", rankme(moment[step]))
@@ -230,9 +238,8 @@ def forecast_run(
     resampled = np.full((len(members), plan.replicates, width), np.nan)
     if len(chosen):
         at = np.searchsorted(np.flatnonzero(fine), chosen)
-        resampled[chosen] = drawn_again(
-            layers[told[SAMPLED]], below[told[SAMPLED]], kept, at, watch, chosen, plan, seed, floor
-        )
+        rates = below[watch.at], biases[watch.at]
+        resampled[chosen] = drawn_again(affine[watch.at], rates, kept, at, watch, chosen, plan, seed, floor)
 
     def spread(values: np.ndarray) -> np.ndarray:
         full = np.full((len(members), *values.shape[1:]), np.nan)
@@ -253,7 +260,7 @@ def mini_batches(views: PairedViews, plan: ForecastPlan, seed: int) -> Iterator[
 
 def drawn_again(
     layers: Layers,
-    below: Tensor,
+    rates: tuple[Tensor, Tensor],
     kept: Members,
     at: np.ndarray,
     watch: Watch,
@@ -262,18 +269,20 @@ def drawn_again(
     seed: int,
     floor: np.ndarray,
 ) -> np.ndarray:
-    """Return what the moving forecast tells from the blocks of members drawn with replacement, (members, replicates, k), in decades."""
+    """Return what the forecast with biases tells from blocks of members drawn with replacement, (members, replicates, k), in decades."""
     weights = torch.as_tensor(block_weights(plan.blocks, plan.replicates, seed=seed)).to(layers.context)
     moments = [torch.stack([watch.blocks[int(member)][i] for member in chosen]).to(layers.context) for i in (0, 1)]
     mask = np.zeros(len(kept), dtype=bool)
     mask[at] = True
     local = torch.as_tensor(at)
     found: list[np.ndarray] = []
+    size = layers.context.shape[-1]
     for own in weights:
-        context, cross = (torch.einsum("b,mbij->mij", own, part) for part in moments)
+        context, cross = (torch.einsum("b,mbij->mij", own, part)[:, :size, :size] for part in moments)
         again = Layers(context, cross, layers.weight[local], layers.predictor[local], layers.target[local])
         left = plan.steps - watch.at
-        end = frozen(again, members_at(kept, mask), left, below=list(below[local].T))
+        below, biases = (list(part[local].T) for part in rates)
+        end = frozen(again, members_at(kept, mask), left, below=below, biases=biases)
         found.append(decades(end.moments(), floor[at]))
     return np.stack(found, 1)
 

@@ -100,10 +100,14 @@ def test_blocks_average_to_the_batch_and_hold_both_orders_of_a_pair() -> None:
     ).records
     assert list(watch.blocks) == [0]
     context, cross = watch.blocks[0]
-    assert context.mean(0).numpy() == pytest.approx(found["context"][0, 0])
-    assert cross.mean(0).numpy() == pytest.approx(found["cross"][0, 0])
+    for blocks, name, mean in ((context, "context", "mean"), (cross, "cross", "ahead")):
+        # With the constant last: the features' means are its moments with them.
+        whole = blocks.mean(0).numpy()
+        assert whole[:-1, :-1] == pytest.approx(found[name][0, 0])
+        assert whole[:-1, -1] == pytest.approx(found[mean][0, 0])
+        assert whole[-1] == pytest.approx([*found["mean"][0, 0], 1])
     # Both orders of every pair: the cross-moment of a block is symmetric as long as the target is the encoder.
-    assert cross[0].numpy() == pytest.approx(cross[0].T.numpy())
+    assert cross[0, :-1, :-1].numpy() == pytest.approx(cross[0, :-1, :-1].T.numpy())
     encoder = digit_encoder((64, 6, 3), "tanh", views, 0)
     assert found["below"][0, 0] == pytest.approx(
         layer_rate(encoder.backbone.get_parameter("0.weight").detach().numpy())
@@ -142,11 +146,11 @@ def test_scores_ranks_and_reliability_by_hand() -> None:
     run = {
         "survived": np.array([[1.0, 1.0, 0.0]]),
         "rankme": np.array([[2.2, 1.0, 3.0]]),
-        "moving": np.array([[[1.0, 0.5, -2.0], [1.0, -1.0, -2.0], [1.0, 1.0, 1.0]]]),
+        "affine": np.array([[[1.0, 0.5, -2.0], [1.0, -1.0, -2.0], [1.0, 1.0, 1.0]]]),
     }
     assert scores(run, "rankme", 0)[0] == pytest.approx([1.7, 0.7, -0.3])  # positive for the ranks it rounds to
     assert told_rank(run, "rankme", 0) == pytest.approx([2.2])
-    assert [told_rank(run, "moving", at)[0] for at in range(3)] == [2, 1, 3]
+    assert [told_rank(run, "affine", at)[0] for at in range(3)] == [2, 1, 3]
     # Two bins: told 0.05 with a quarter alive, and 0.95 with all of them.
     told, came = np.array([[0.05] * 4 + [0.95] * 4]), np.array([[1.0, 0, 0, 0, 1, 1, 1, 1]])
     assert reliability(came, told) == pytest.approx((0.2 + 0.05) / 2)
@@ -162,7 +166,7 @@ def test_what_is_fitted_comes_from_the_architectures_it_is_fitted_to() -> None:
         return {
             "survived": survived,
             "static": static,
-            "moving": moving,
+            "affine": moving,
             "weight_decay": decay,
             "diverged": np.zeros(members, int),
         }
@@ -201,7 +205,12 @@ def test_intervals_of_the_rank_come_from_errors_on_other_architectures() -> None
         told = rank[:, None] - lean - rng.integers(0, 3, (members, 3))
         index = np.arange(k)
         scores = np.where(index < told[:, :, None], 1.0, -1.0)
-        found = {"survived": (index < rank[:, None]).astype(float), "moving": scores, "floor": np.ones(members)}
+        found = {
+            "survived": (index < rank[:, None]).astype(float),
+            "affine": scores,
+            "moving": scores,
+            "floor": np.ones(members),
+        }
         found |= {"extrapolation": np.ones((members, 3, k)), "trivial": -np.ones((members, 3, k))}
         found |= {"rankme": np.full((members, 3), 10.0), "effective_rank": np.full((members, 3), 10.0)}
         return found | {"diverged": np.zeros(members, int)}
@@ -209,7 +218,7 @@ def test_intervals_of_the_rank_come_from_errors_on_other_architectures() -> None
     known, alike, other = run(60, 1), run(200, 1), run(50, -3)
     alike["diverged"][0] = 1
     add_rank_intervals([known, alike, other], 1)
-    assert np.isnan(alike["rank_low_moving"][0]).all()
+    assert np.isnan(alike["rank_low_affine"][0]).all()
     rows = rank_rows("", pooled([alike]))
     # Errors of 1, 2 and 3 dimensions are in the interval, and nothing else.
     assert [row["observed"] for row in rows] == [1.0, 2.0] * 3
@@ -245,12 +254,12 @@ def test_quick_run() -> None:
     assert drawn.tolist() == [SCALES["quick"].sampled] * 2
     assert (arrays["low_widened"] <= arrays["low_drift"]).all()
     # Six errors are too few for a level of 0.9: the interval is every rank there is, and says so.
-    assert (arrays["rank_low_moving"] == 0).all()
-    assert (arrays["rank_high_moving"] == 8).all()
+    assert (arrays["rank_low_affine"] == 0).all()
+    assert (arrays["rank_high_affine"] == 8).all()
     assert 0.1 < arrays["survived"].mean() < 0.9
     held = {row["experiment"]: row["verdict"] for row in found.rows}
     assert held["forecast: control, survival told by the member of mirrored weight decay"] == "holds"
     # Features that move tell the rank of the architecture that nothing was fitted to, ahead of all who know no theory, from a fiftieth on.
     for fraction in ("2%", "5%", "10%"):
         assert held[f"forecast: surviving rank, flow on features that move at {fraction}"] == "holds"
-    assert (arrays["rank_error_moving"][1] < arrays["rank_error_flow"][1]).all()
+    assert (arrays["rank_error_affine"][1] < arrays["rank_error_flow"][1]).all()
