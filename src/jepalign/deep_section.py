@@ -17,8 +17,8 @@ REASONS = {
     "trajectories": "features move by more than their own size while the last layer learns.",
     "phase": "weight decay shrinks the features, so that the start tells too many survivors; in ReLU encoders the features follow"
     " the rate of the average.",
-    "forecast": "features that are taken to stay shrink; taken to move as those of linear layers do, they shrink too much behind"
-    " nonlinearities; what sampling tells of an interval leaves out how features drift.",
+    "forecast": "features that are taken to stay shrink; taken to move as those of affine layers do, they still shrink too much behind"
+    " ReLU; what sampling tells of an interval leaves out how features drift.",
     "lejepa": "features are not centred, and move while they are trained.",
     "hybrid": "modes that share an encoder compete, and SIGReg attracts the mean of features that are not centred.",
     "masks": "weight decay shrinks the features below the last layer; the bound on the rank is not attained where modes couple.",
@@ -56,8 +56,9 @@ def experiments_table(found: Sequence[Measurement]) -> doc.Table:
     devices = ", ".join(sorted({str(m.provenance.get("device")) for m in found}))
     changed = [m.name for m in found if m.provenance.get("dirty")]
     caption = (
-        "The experiments on trained networks. Criteria were fixed before the committed run; some rows of *hybrid*, *i-jepa* and *lejepa*,"
-        " and the rule by which *forecast* moves features, were settled after earlier runs. False versions put to the same test count"
+        "The experiments on trained networks. Criteria were fixed before the committed run; some rows of *hybrid*, *i-jepa* and *lejepa*"
+        " were settled after earlier runs, and so was the rule of *forecast*, judged on architectures that none had used. False"
+        " versions put to the same test count"
         " among them, and hold if they are refused. Each is stored as `NAME.npz` with `NAME.json`, was made by"
         f" `jepalign simulate NAME --scale paper` on {devices}, and is repeated by it."
         + (f" With uncommitted changes: {', '.join(changed)}." if changed else "")
