@@ -18,6 +18,7 @@ from jepalign.derivations import (
     verification_table,
 )
 from jepalign.digits_section import DigitsFindings, digits_blocks
+from jepalign.forecast_section import forecast_table
 from jepalign.measurements import Measurement
 from jepalign.theory.catalogue import find
 from jepalign.theory.proof import Report
@@ -341,6 +342,14 @@ def deep(shown: Shown, found: Sequence[Measurement]) -> list[doc.Block]:
         ),
         *shown("deep"),
         experiments_table(found),
+        doc.Heading(2, "Told early", "forecast"),
+        doc.Paragraph(
+            "A last layer, its predictor and the moments of its features, measured once, are enough to integrate the flow to the end."
+            " Features do not stay: a step of a layer below moves them by a kernel of two parts, its weight's and its bias's. With each"
+            " layer taken for an affine one, at rates that are measured, the end is told ahead of what is done without a theory,"
+            " above all where an extrapolation has nothing to go by ([#tab-forecast])."
+        ),
+        forecast_table(next(measured for measured in found if measured.name == "forecast")),
     ]
 
 
@@ -368,8 +377,9 @@ def limits() -> list[doc.Block]:
                 " conclusion and not an assumption ([#thm-matrix-threshold]) the data are white.",
                 "Plain gradient descent is the theory's optimiser. Momentum and Adam obey other laws ([#thm-momentum-drift],"
                 " [#thm-adam-drift]), and no threshold is proved for them.",
-                "In trained networks the features below the last layer move. Forecasts from the start of a training assume that they"
-                " stay, and are wrong by as much as they do not.",
+                "In trained networks the features below the last layer move. What is proved of modes assumes that they stay, and is"
+                " wrong by as much as they do not; layers below taken for affine ones repair most of a forecast ([#tab-forecast]), least"
+                " of all behind ReLU.",
                 "The transformer was trained at the size that a CPU affords.",
                 "Everything marked as ours is new as far as we know; prior statements that we missed will be credited.",
             )

@@ -14,6 +14,7 @@ from pypdf import PdfReader
 from jepalign import deep_section, digits_section, measurements
 from jepalign.article import FEATURED
 from jepalign.figures import FIGURES
+from jepalign.forecast_section import WAYS, forecast_table
 from jepalign.linear_models import DICTIONARY
 from jepalign.theory.catalogue import NAMES, find
 
@@ -206,3 +207,23 @@ def test_digits_come_to_rest_where_the_dictionary_says() -> None:
     assert all(found.relative_error(name) < 1e-8 for name in DICTIONARY)
     assert found.negatives < 1e-13
     assert abs(found.power / found.alignment - 1) < 1e-13
+
+
+def test_the_table_of_forecasts_is_what_the_experiment_judged() -> None:
+    measured = measurements.load("forecast")
+    rows = {row["experiment"].partition(": ")[2]: row for row in measured.rows}
+    table = {row[0]: [float(value) for value in row[1:]] for row in forecast_table(measured).rows}
+    names = {
+        "static": "static threshold",
+        "moving": "flow on features that move",
+        "fitted": "threshold and flow, fitted",
+    }
+    others = [table[WAYS[name]] for name in ("rankme", "effective_rank", "extrapolation", "trivial")]
+    for at, part in enumerate(("2%", "5%", "10%")):
+        for name, words in names.items():
+            area, error = table[WAYS[name]][at], table[WAYS[name]][3 + at]
+            # Three and two digits are printed.
+            assert area == pytest.approx(rows[f"survival, {words} at {part}"]["observed"], abs=5.1e-4)
+            assert error == pytest.approx(rows[f"surviving rank, {words} at {part}"]["observed"], abs=5.1e-3)
+        least = min(row[3 + at] for row in others)
+        assert least == pytest.approx(rows[f"surviving rank, static threshold at {part}"]["predicted"], abs=5.1e-3)
