@@ -31,7 +31,7 @@ class Recorder:
     over a longer time is the mean of records; one that forgets gradually could not be taken apart again.
 
     Rows of an observed step are kept until :meth:`step`, which makes sums of them; of what the first layer below is given,
-    128 at most are kept for the record. Nothing random is drawn, no gradient of the training is made, no buffer is touched;
+    64 at most are kept for the record. Nothing random is drawn, no gradient of the training is made, no buffer is touched;
     training is bit for bit the same with a recorder as without (under ``torch.compile`` an observed step is another graph,
     and the same to rounding). Attach before a compiled module is first called: its graph has the hooks of that time. A deep
     copy of a watched module is not watched.
@@ -65,7 +65,7 @@ class Recorder:
         the learning rate and weight decay of the last; else none, as behind residual streams, attention, convolutions and
         normalisations κ stands for nothing. Modules, first to last: these, on your word; of a weight with more than two axes all but
         the first are inputs. An empty sequence: nothing below is trained, and features stay. None: not recorded. Of a stack that is
-        found the rates ν of the biases are recorded as well, from 128 rows at most of the first pair's context in the last observed step.
+        found the rates ν of the biases are recorded as well, from 64 rows at most of the first pair's context in the last observed step.
     read : callable, optional
         Picks the embeddings, a tensor, out of what a module gives where that is something else.
     optimizer : Optimizer or iterable of them, optional
@@ -82,7 +82,8 @@ class Recorder:
         Steps made before, in a run that goes on.
     group : ProcessGroup, optional
         Of a distributed training; None: the default one, if there is one. Sums are added over its processes when a
-        record is made, so that all of them must call :meth:`step` equally often, and the first of them writes.
+        record is made, so that all of them must call :meth:`step` equally often, and the first of them writes; rates of biases are
+        those of its own rows.
 
     Raises
     ------

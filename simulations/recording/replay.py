@@ -17,7 +17,7 @@ from jepalign.simulations.recording.below import Function, Stack, Training
 Array = NDArray[np.float64]
 
 # Rows of a call, and units of the features, that a mean is taken over at most: a forward pass of ROWS · UNITS rows in all.
-ROWS, UNITS = 128, 64
+ROWS, UNITS = 64, 64
 # Features in bfloat16 are off by 2⁻⁸ a layer; those of another function, by more than this.
 ROUNDING = 2.0**-5
 

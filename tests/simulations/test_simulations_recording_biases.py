@@ -79,15 +79,16 @@ def test_they_are_the_derivatives_of_the_mean_feature_at_the_records_step(encode
 def test_of_many_rows_some_are_taken_and_padding_is_not() -> None:
     encoder = MLP((6, 9, 7, 4), "tanh", seed=1)
     x = inputs(50, 6, 6)
-    assert recorded(seen(encoder, x)) == pytest.approx(expected(encoder.backbone, x.reshape(300, 6)[::3]), rel=1e-12)
+    assert recorded(seen(encoder, x)) == pytest.approx(expected(encoder.backbone, x.reshape(300, 6)[::5]), rel=1e-12)
     mask = torch.rand(50, 6, generator=torch.Generator().manual_seed(1)) > 0.5
     x[~mask] = 1e3
-    counted = x.reshape(300, 6)[::3][mask.reshape(300)[::3]]
+    counted = x.reshape(300, 6)[::5][mask.reshape(300)[::5]]
     assert recorded(seen(encoder, x, mask=mask)) == pytest.approx(expected(encoder.backbone, counted), rel=1e-12)
-    # Of 130 features every third is derived: a mean over them whose spread, a tenth of it here, is divided by the root of their number.
-    wide = MLP((6, 130, 4), "tanh", seed=1)
-    some = inputs(40, 6)
-    assert recorded(seen(wide, some)) == pytest.approx(expected(wide.backbone, some), rel=0.1)
+    # Of 130 features every third is derived.
+    wide, some = MLP((6, 130, 4), "tanh", seed=1), inputs(40, 6)
+    found = recorded(seen(wide, some))
+    slopes = 1 - wide.backbone(some).detach().square()
+    assert found == pytest.approx([slopes.mean(0)[::3].square().mean().item()], rel=1e-12)
 
 
 def test_mixed_precision_is_told_as_well() -> None:
