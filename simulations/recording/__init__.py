@@ -10,7 +10,7 @@ A record holds the first and second moments of embeddings, targets, predictions 
 a window of steps, the weights at its end, and the quantities of :class:`jepalign.simulations.probe.Probe` that follow
 from them. An encoder whose last layer is not linear, because a normalisation follows, say, is recorded by its
 embeddings alone, and ``Recorder.measures`` says so. Below a linear last layer, the rates at which the layers of a plain
-stack move its inputs are recorded as well; of anything else they are not, and ``Recorder.why_not_below`` says why. With
+stack and their biases move its inputs are recorded as well; of anything else they are not, and ``Recorder.why_not_below`` says why. With
 Lightning, :mod:`jepalign.simulations.lightning` does it as a callback.
 """
 

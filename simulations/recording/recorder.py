@@ -30,10 +30,11 @@ class Recorder:
     disjoint windows are independent, their ``count`` is a number of rows, and features of long ago do not enter. A mean
     over a longer time is the mean of records; one that forgets gradually could not be taken apart again.
 
-    Rows of an observed step are kept until :meth:`step`, which makes sums of them. Nothing random is drawn, no gradient
-    is made, no buffer is touched; training is bit for bit the same with a recorder as without (under ``torch.compile``
-    an observed step is another graph, and the same to rounding). Attach before a compiled module is first called: its
-    graph has the hooks of that time. A deep copy of a watched module is not watched.
+    Rows of an observed step are kept until :meth:`step`, which makes sums of them; of what the first layer below is given,
+    64 at most are kept for the record. Nothing random is drawn, no gradient of the training is made, no buffer is touched;
+    training is bit for bit the same with a recorder as without (under ``torch.compile`` an observed step is another graph,
+    and the same to rounding). Attach before a compiled module is first called: its graph has the hooks of that time. A deep
+    copy of a watched module is not watched.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ class Recorder:
         the encoder is seen to be a plain stack, linear layers called one after the other with functions of each entry between, all at
         the learning rate and weight decay of the last; else none, as behind residual streams, attention, convolutions and
         normalisations κ stands for nothing. Modules, first to last: these, on your word; of a weight with more than two axes all but
-        the first are inputs. An empty sequence: nothing below is trained, and features stay. None: not recorded.
+        the first are inputs. An empty sequence: nothing below is trained, and features stay. None: not recorded. Of a stack that is
+        found the rates ν of the biases are recorded as well, from 64 rows at most of the first pair's context in the last observed step.
     read : callable, optional
         Picks the embeddings, a tensor, out of what a module gives where that is something else.
     optimizer : Optimizer or iterable of them, optional
@@ -80,7 +82,8 @@ class Recorder:
         Steps made before, in a run that goes on.
     group : ProcessGroup, optional
         Of a distributed training; None: the default one, if there is one. Sums are added over its processes when a
-        record is made, so that all of them must call :meth:`step` equally often, and the first of them writes.
+        record is made, so that all of them must call :meth:`step` equally often, and the first of them writes; rates of biases are
+        those of its own rows.
 
     Raises
     ------
@@ -137,6 +140,11 @@ class Recorder:
     def why_not_below(self) -> str | None:
         """Why the rates of the layers below the last one were not in the latest record; None if they were."""
         return self._watched.why_not_below
+
+    @property
+    def why_not_biases(self) -> str | None:
+        """Why the rates of the biases of these layers were not in the latest record; None if they were, or there is no such layer."""
+        return self._watched.why_not_biases
 
     @property
     def due(self) -> bool:
@@ -253,8 +261,10 @@ class Recorder:
 
     def _add(self, pairs: Sequence[Pair], mask: Mask) -> None:
         """Add the pairs of one step."""
-        for pair, counted in zip(pairs, masks_of(mask, len(pairs)), strict=True):
+        masks = masks_of(mask, len(pairs))
+        for pair, counted in zip(pairs, masks, strict=True):
             self._sums.add(rows_of(pair, counted, limit=self.rows))
+        self._watched.remember(pairs[0], masks[0])
         self._fresh = True
         self._batch = len(pairs[0].context.embedding) * _processes(self.group)
 
@@ -271,6 +281,7 @@ class Recorder:
             note = {
                 "measures": self.measures,
                 "why_not_below": self.why_not_below,
+                "why_not_biases": self.why_not_biases,
                 "every": self.every,
                 "window": self.window,
                 "pairs": self.pairs,

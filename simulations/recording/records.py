@@ -30,8 +30,8 @@ class Record:
     moments : Moments
         Means over the rows of the observed steps.
     weights : mapping of str to ndarray
-        Where known, W as "encoder" (k, h), V as "target_encoder", P as "predictor" (k, k), and as "below" the rates κ of the layers
-        below W (m,), all at ``step``.
+        Where known, W as "encoder" (k, h), V as "target_encoder", P as "predictor" (k, k), as "below" the rates κ of the layers
+        below W (m,), and as "biases" those of their biases, ν (m,), all at ``step``.
     effective_rank : float
         Of the centred covariance (Roy & Vetterli 2007).
     rankme : float

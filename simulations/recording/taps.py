@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jepalign.errors import InputError
 from jepalign.simulations.recording.below import Stack, stack_below
+from jepalign.simulations.recording.replay import Replay, replay, some
 
 # Terms hW rounded to bfloat16, at random, move their sum by 2⁻⁸ of the root of the sum of their squares. Anything that
 # is not rounding moves it by more than this.
@@ -35,11 +36,14 @@ class Call:
         Inputs of its last layer, if that was seen.
     parameters : tuple of Tensor
         Weight and, if there is one, bias of that layer in this call; empty once it is known whether it gives the embedding.
+    inputs : Tensor of shape (n', d) or None
+        Some rows of the inputs of the first layer below, where the layers below are a stack that can be called again.
     """
 
     embedding: Tensor
     features: Tensor | None
     parameters: tuple[Tensor, ...] = ()
+    inputs: Tensor | None = None
 
 
 def silent(*_arguments: object) -> None:
@@ -101,10 +105,18 @@ class EncoderTap:
         Picks the embeddings out of what the module gives, where that is no tensor.
     switch : Switch
         Calls are taken while it is on.
+    below : bool
+        Whether to look what lies below the last layer.
     """
 
     def __init__(
-        self, module: nn.Module, last: nn.Linear | None, read: Callable[[Any], object] | None, switch: Switch
+        self,
+        module: nn.Module,
+        last: nn.Linear | None,
+        read: Callable[[Any], object] | None,
+        switch: Switch,
+        *,
+        below: bool = False,
     ) -> None:
         self.calls: list[Call] = []
         # Until it is judged whether the last layer gives the embedding, its weight is kept as well; then, if so, its inputs.
@@ -115,13 +127,20 @@ class EncoderTap:
         self._parameters: tuple[Tensor, ...] = ()
         #: What lies below the last layer, once a call with gradients was seen.
         self.stack: Stack | None = None
-        self._last = last
+        #: The same as layers that can be called again, if that gives the features.
+        self.replay: Replay | None = None
+        # Inputs of every linear layer below, until it is known which is the first.
+        self._inputs: dict[int, Tensor] = {}
+        self._last = last if below else None
         self._handles = [
             module.register_forward_pre_hook(Hook(self._enter)),
             module.register_forward_hook(Hook(self._leave)),
         ]
         if last is not None:
             self._handles.append(last.register_forward_pre_hook(Hook(self._collect)))
+        if self._last is not None:
+            others = [part for part in module.modules() if isinstance(part, nn.Linear) and part is not last]
+            self._handles += [part.register_forward_pre_hook(Hook(self._collect_below)) for part in others]
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -130,6 +149,7 @@ class EncoderTap:
 
     def _enter(self, *_arguments: object) -> None:
         self._inside, self._features, self._parameters = True, None, ()
+        self._inputs.clear()
 
     def _collect(self, module: nn.Linear, arguments: tuple[Any, ...]) -> None:
         # Checkpointing calls layers again in the backward pass, outside of the encoder's own call.
@@ -139,6 +159,13 @@ class EncoderTap:
                 # By the time that it is judged, the optimiser has moved them.
                 self._parameters = parameters_of(module)
 
+    def _collect_below(self, module: nn.Linear, arguments: tuple[Any, ...]) -> None:
+        if not (self._switch.on and self._inside and self.trusted and arguments) or torch.compiler.is_compiling():
+            return
+        first = self.judging if self.replay is None else module is self.replay.layers[0]
+        if first:
+            self._inputs[id(module)] = kept(some(arguments[0]))
+
     def _leave(self, module: nn.Module, _arguments: object, output: object) -> None:
         self._inside = False
         if self._switch.on:
@@ -146,12 +173,19 @@ class EncoderTap:
             # A compiler has no graph of gradients yet, and would break its own here.
             if self.judging and self._last is not None and self.stack is None and not torch.compiler.is_compiling():
                 self._look_below(embedding, module, self._last)
-            self.calls.append(Call(kept(embedding), self._features, self._parameters))
+            inputs = None if self.replay is None else self._inputs.get(id(self.replay.layers[0]))
+            self.calls.append(Call(kept(embedding), self._features, self._parameters, inputs))
             self._features, self._parameters = None, ()
+        self._inputs.clear()
 
     def _look_below(self, embedding: Tensor, module: nn.Module, last: nn.Linear) -> None:
-        if embedding.grad_fn is not None:
-            self.stack = stack_below(embedding, module, last.weight)
+        if embedding.grad_fn is None:
+            return
+        self.stack = stack_below(embedding, module, last.weight)
+        again = replay(self.stack, module)
+        if again is not None and self._features is not None:
+            inputs = self._inputs.get(id(again.layers[0]))
+            self.replay = again if inputs is not None and again.gives(inputs, some(self._features)) else None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jepalign.errors import InputError
-from jepalign.simulations.recording.below import Stack, given_stack, rates
+from jepalign.simulations.recording.below import Stack, Training, given_stack, rates
 from jepalign.simulations.recording.pairing import Pair, Pairs, paired
+from jepalign.simulations.recording.replay import rates_of_biases, some
 from jepalign.simulations.recording.taps import (
     Call,
     EncoderTap,
@@ -47,6 +48,8 @@ class Watched:
         What is recorded of the encoder, and if it is not all, why.
     why_not_below : str or None
         Why the rates of the layers below the last are not recorded; None if they are.
+    why_not_biases : str or None
+        The same of the rates of their biases.
 
     Raises
     ------
@@ -75,6 +78,8 @@ class Watched:
         if below is not None and not isinstance(below, str):
             self._stack = given_stack(below)
         self.why_not_below: str | None = None if self._stack.weights is not None else self._stack.why
+        self.why_not_biases: str | None = self.why_not_below
+        self._inputs: Tensor | None = None
         self._switch = Switch()
         self._online: EncoderTap | None = None
         self._goal: EncoderTap | None = None
@@ -99,7 +104,7 @@ class Watched:
 
     def attach(self) -> None:
         """Put the hooks on."""
-        self._online = EncoderTap(self.encoder, self.layer, self._read, self._switch)
+        self._online = EncoderTap(self.encoder, self.layer, self._read, self._switch, below=self._below == "found")
         if self.target is not None:
             self._goal = EncoderTap(self.target, self.target_layer, self._read, self._switch)
         if self.predictor is not None:
@@ -126,6 +131,13 @@ class Watched:
         self._judge(found[0])
         return [self._believed(pair) for pair in found]
 
+    def remember(self, pair: Pair, mask: Tensor | None) -> None:
+        """Keep the inputs of the layers below in a pair that was taken, of rows that count, until others come."""
+        inputs = pair.context.inputs
+        if inputs is not None and mask is not None:
+            inputs = inputs[some((mask != 0)[..., None])[:, 0].to(inputs.device)]
+        self._inputs = inputs
+
     def given(
         self,
         context: Tensor,
@@ -147,7 +159,7 @@ class Watched:
         return self._believed(pair)
 
     def weights(self, width: int, optimizers: Sequence[Optimizer] = ()) -> dict[str, Array]:
-        """Return W, V, P and the rates below W as far as they are known, P = I of this width where there is no predictor.
+        """Return W, V, P and the rates below W and of biases as far as they are known, P = I of this width where there is no predictor.
 
         ``optimizers`` are those of the training: layers below that learn otherwise than the last have no rates.
         """
@@ -161,11 +173,17 @@ class Watched:
         elif isinstance(predictor := unwrapped(self.predictor), nn.Linear):
             found["predictor"] = _stored(predictor.weight)
         if self.layer is None:
-            self.why_not_below = "the last layer is not recorded"
+            self.why_not_below = self.why_not_biases = "the last layer is not recorded"
             return found
-        moved, why = rates(self._stack, self.layer.weight, optimizers)
-        self.why_not_below = why or None
-        return found if moved is None else {**found, "below": moved}
+        training = Training(optimizers)
+        moved, why = rates(self._stack, self.layer.weight, training)
+        self.why_not_below = self.why_not_biases = why or None
+        if moved is None or not len(moved):
+            return found if moved is None else {**found, "below": moved}
+        again = None if self._online is None else self._online.replay
+        biases, why = rates_of_biases(again, self._inputs, self.layer.weight, training)
+        self.why_not_biases = why or None
+        return {**found, "below": moved} | ({} if biases is None else {"biases": biases})
 
     @property
     def _taps(self) -> list[EncoderTap | PredictorTap]:
@@ -197,7 +215,8 @@ class Watched:
         """Return the pair without inputs of layers that do not give its embeddings."""
 
         def call(found: Call, layer: nn.Linear | None) -> Call:
-            return Call(found.embedding, None if layer is None else found.features)
+            known = layer is not None
+            return Call(found.embedding, found.features if known else None, inputs=found.inputs if known else None)
 
         return Pair(call(pair.context, self.layer), call(pair.target, self.target_layer), pair.prediction)
 

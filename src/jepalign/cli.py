@@ -407,7 +407,8 @@ Add [bold]predictor[/bold] (k × k, prediction = context @ predictor.T), or [bol
 inferred by balance. Add [bold]encoder[/bold] and [bold]target_encoder[/bold] (the last linear layer, k × h) with its inputs \
 [bold]context_features[/bold] and [bold]target_features[/bold] (n × h), and all is measured and the rest of the run integrated; \
 with [bold]below[/bold] (inputs/‖θ‖² of each plain layer below, first to last; empty if none is trained), features are moved too, \
-which tells early ends better.
+which tells early ends better, and with [bold]biases[/bold] (‖∂E h/∂b‖²/h of the bias b of each of them, for the mean of the h features; \
+0 for none) their mean as well.
 
     Or put a recorder beside your training loop, which saves the moments of all that: jepalign.simulations.recording.
 

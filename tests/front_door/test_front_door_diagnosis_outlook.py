@@ -12,6 +12,9 @@ from jepalign.diagnosis import Diagnosis, as_json, diagnose
 from jepalign.diagnosis.page import write_page
 from jepalign.diagnosis.precedents import WAYS, Way, between, precedent
 from jepalign.diagnosis.text import facts, terminal
+from jepalign.errors import InputError
+from jepalign.linear_models import ViewPair
+from jepalign.linear_models.forecast import LastLayer, forecast
 from jepalign.measurements import load
 from jepalign.simulations.encoders import MLP, linear_predictor
 from jepalign.simulations.recording import Record, Recorder
@@ -48,7 +51,7 @@ def printed(found: Diagnosis) -> str:
 # -- intervals by the errors of other trainings -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("way", [way for way in WAYS if way in load("forecast").arrays])
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_the_interval_holds_the_trainings_that_it_is_made_of(way: Way, at: int) -> None:
     arrays = load("forecast").arrays
@@ -157,6 +160,53 @@ def test_features_that_ask_for_too_many_steps_are_taken_to_stay(
     assert found.outlook.precedent is not None
     assert found.outlook.precedent.method == "flow"
     assert "taken to stay" in found.trust
+
+
+def test_biases_below_keep_a_mean_that_linear_layers_would_lose(tmp_path: Path) -> None:
+    """One dimension is mostly a mean, and is not counted: where it is told to die as the layers below decay, another goes with it."""
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(400, 6))
+    ahead = 0.8 * h + 0.6 * rng.normal(size=h.shape)
+    scale, mean = np.array([2.5, 2.5, 2.5, 2.5, 2.5, 0.3]), np.array([0, 0, 0, 0, 0, 0.6])
+    h, ahead = scale * h + mean, scale * ahead + mean
+    W = np.diag([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    rows: dict[str, Any] = {"context_features": h, "target_features": ahead, "context": h @ W, "target": ahead @ W}
+    rows["below"], biases, flags = np.array([0.5, 0.4]), np.array([0.7, 1.0]), {**FLAGS, "weight_decay": 0.03}
+    found = diagnose(save(tmp_path / "affine.npz", **rows, biases=biases), flags)
+    linear = diagnose(save(tmp_path / "linear.npz", **rows), flags)
+    flow = found.outlook.flow
+    assert flow is not None
+    means = h.mean(axis=0), ahead.mean(axis=0)
+    views = ViewPair.from_samples(h, ahead, center=False)
+    expected = forecast(LastLayer(views, W, W, None, (0.5, 0.4), (0.7, 1.0), means), flow.settings, flow.time)
+    # Moments of the same rows, added in another order, through a flow that is integrated to four digits.
+    assert flow.moving == pytest.approx(expected.moving, rel=1e-3, abs=1e-6)
+    assert found.outlook.rank == linear.outlook.rank + 1 > 1
+    assert found.outlook.affine
+    assert "the 2 layers below move, taken for affine ones" in found.outlook.words
+    assert linear.outlook.moved
+    assert not linear.outlook.affine
+    assert ("affine ones" in found.trust, "linear ones" in linear.trust) == (True, True)
+    # About the mean there is none that biases could move, and where there are no biases none does.
+    centred = diagnose(save(tmp_path / "centred.npz", **rows, biases=biases), {**flags, "bias": True})
+    none = diagnose(save(tmp_path / "none.npz", **rows, biases=np.zeros(2)), flags)
+    assert not centred.outlook.affine
+    assert none.outlook.rank == linear.outlook.rank
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"biases": np.ones(2)}, "must stand beside below"),
+        ({"below": np.ones(1), "biases": np.ones(2)}, "must be 1 numbers, one for each of below"),
+        ({"below": np.ones(1), "biases": np.ones((1, 1))}, "one for each of below"),
+        ({"below": np.ones(1), "biases": -np.ones(1)}, "between 0 and"),
+        ({"below": np.ones(1), "biases": np.full(1, np.nan)}, "must be finite"),
+    ],
+)
+def test_rates_of_biases_that_are_none_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=rf"^biases.*{words}"):
+        diagnose(save(tmp_path / "run.npz", **changes), FLAGS)
 
 
 def test_names_of_files_are_neither_markup_nor_commands_of_a_terminal(tmp_path: Path) -> None:

@@ -161,10 +161,19 @@ def _apart(first: Array, second: Array) -> float:
     return _norm(first - second) / ((_norm(first) + _norm(second)) or 1.0)
 
 
-def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings, *, by_flow: bool, moved: bool) -> str:
+def trust(
+    found: tuple[Assumption, ...],
+    evidence: Evidence,
+    settings: Settings,
+    *,
+    by_flow: bool,
+    moved: bool,
+    affine: bool,
+) -> str:
     """Return how much a forecast is worth, in words that name what it rests on.
 
-    ``by_flow`` if the measured flow was integrated, ``moved`` if layers below moved the features in it.
+    ``by_flow`` if the measured flow was integrated, ``moved`` if layers below moved the features in it, ``affine`` if by their
+    biases too.
     """
     basis = evidence.basis
     distances = {each.name: each for each in found}
@@ -190,7 +199,7 @@ def trust(found: tuple[Assumption, ...], evidence: Evidence, settings: Settings,
     if basis is Basis.BALANCE:
         doubts.append("w is inferred")
     if moved:
-        doubts.append("layers below are taken for linear ones")
+        doubts.append(f"layers below are taken for {'affine' if affine else 'linear'} ones")
     elif by_flow and evidence.below != ():
         doubts.append("features are taken to stay, and layers below, if they are trained, move them")
     return f"moderate: {', '.join(doubts)}" if doubts else "high: what it needs is within its bounds"

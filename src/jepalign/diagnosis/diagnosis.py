@@ -173,7 +173,7 @@ def diagnose(
         told,
         saving,
         assumed,
-        trust(assumed, evidence, settings, by_flow=told.by_flow, moved=told.moved),
+        trust(assumed, evidence, settings, by_flow=told.by_flow, moved=told.moved, affine=told.affine),
         tuple(past),
         verdict(table, told, saving, rates),
     )

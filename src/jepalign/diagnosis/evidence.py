@@ -7,7 +7,7 @@ import numpy as np
 
 from jepalign.diagnosis.gathering import RowBlocks, gather
 from jepalign.diagnosis.moments import Moments, from_pairs, from_record
-from jepalign.diagnosis.records import BELOW, FEATURE_MEANS, Record
+from jepalign.diagnosis.records import BELOW, BIASES, FEATURE_MEANS, Record
 from jepalign.diagnosis.stored import Array
 from jepalign.errors import InputError
 
@@ -80,6 +80,8 @@ class Evidence:
         Rows left out, and rows that repeat others.
     below : tuple of float or None
         Rates of the layers below the last, empty if none is trained; None if they are not known.
+    biases : tuple of float or None
+        Rates of the biases of these layers; None if they are not known.
     correction : float or None
         E⟨Jz, z̄ − ẑ⟩ by the predictor of every step, as a recorder adds it up, with biases about the mean; None if it was not recorded.
     """
@@ -97,6 +99,7 @@ class Evidence:
     dropped: int
     repeated: int
     below: tuple[float, ...] | None
+    biases: tuple[float, ...] | None
     correction: float | None
 
     @property
@@ -146,7 +149,8 @@ def read_evidence(record: Record, *, bias: bool = False, drop_nonfinite: bool = 
         _uniformity(record, sample),
         dropped,
         repeated,
-        _below(record),
+        _rates(record, BELOW),
+        _rates(record, BIASES),
         _correction(record, embeddings, predictor, bias=bias),
     )
 
@@ -162,12 +166,12 @@ def _correction(record: Record, embeddings: Moments, predictor: Array, *, bias: 
     return found - float(predictor @ embeddings.context_mean @ missed)
 
 
-def _below(record: Record) -> tuple[float, ...] | None:
-    if BELOW not in record.arrays:
+def _rates(record: Record, name: str) -> tuple[float, ...] | None:
+    if name not in record.arrays:
         return None
-    found = record.read(BELOW)
+    found = record.read(name)
     if found.size and not (found.min() >= 0 and found.max() <= 1e12):
-        raise InputError(BELOW, f"{found.min():.3g} to {found.max():.3g}", "must be between 0 and 1e12")
+        raise InputError(name, f"{found.min():.3g} to {found.max():.3g}", "must be between 0 and 1e12")
     return tuple(map(float, found))
 
 

@@ -65,6 +65,11 @@ class Outlook:
         return self.by_flow and self.flow is not None and self.flow.moving_rank is not None
 
     @property
+    def affine(self) -> bool:
+        """Whether biases of the layers below moved their mean in it."""
+        return self.moved and self.flow is not None and bool(self.flow.layer.biases)
+
+    @property
     def told(self) -> Array | None:
         """Eigenvalues of the embedding's second moment at the end, descending, (k,); None if nothing was integrated."""
         if self.flow is None or not self.by_flow:
@@ -114,8 +119,10 @@ def outlook(
     staying, rank = (
         max(each - len(table.counted(State.MEAN)), 0) for each in (found.rank, found.rank if moved is None else moved)
     )
-    count = len(found.layer.below)
+    count, biases = len(found.layer.below), bool(found.layer.biases)
     features = f"features that {_layers(count)} below move{'s' if count == 1 else ''}"
+    if biases:
+        features += f", taken for {'an affine one' if count == 1 else 'affine ones'}"
     if moved is None:
         features = f"features that stay, as {stays or why_not_below or 'rates of the layers below were not recorded'}"
         if evidence.below == ():
@@ -126,7 +133,9 @@ def outlook(
     words += f" with {features}; alive is an eigenvalue of its second moment above {found.floor:.2g}"
     shift = rank - static
     # With nothing below that could move, features that stay are all there is to know.
-    way = "flow" if moved is None and evidence.below != () else "moving"
+    way: Way = "affine" if biases else "moving"
+    if moved is None:
+        way = "flow" if evidence.below != () else "moving"
     told, why = _precedent(rank, width, way, table, settings, rates, step)
     low, high = max(min(low + shift, rank), 0), min(max(high + shift, rank), width)
     return Outlook(rank, low, high, words, static, staying, found, told, why)
@@ -178,7 +187,8 @@ def _drawn(table: ModeTable, rates: FlowRates) -> np.ndarray:
 
 def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | None) -> tuple[Forecast | None, str]:
     """Return the integrated flow, and why features stay in it although the rates of layers below are known."""
-    if evidence.encoder is None or evidence.features is None or evidence.predictor_source is PredictorSource.OPTIMAL:
+    features = evidence.features
+    if evidence.encoder is None or features is None or evidence.predictor_source is PredictorSource.OPTIMAL:
         return None, ""
     if rates.decay is None:
         return None, ""
@@ -188,7 +198,7 @@ def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | 
         if not rates.decay:
             return None, ""
         time = HORIZON / rates.decay
-    views = evidence.features.views(mean=settings.bias)
+    views = features.views(mean=settings.bias)
     width, height = evidence.encoder.shape
     # At rest p is near ρ and αw² near p²: the curvature σ(p² + αw²) is at most about 2σ.
     fastest = max(2 * float(np.linalg.eigvalsh(views.context)[-1]), rates.ema_rate or 0.0)
@@ -200,12 +210,17 @@ def _flow(evidence: Evidence, settings: Settings, rates: FlowRates, step: int | 
         stays = f"moving them by {_layers(len(evidence.below or ()))} below asks for too many steps"
     if not evaluations <= EVALUATIONS or evaluations * products > WORK:
         return None, ""
+    # Moments about the mean know nothing of what biases move.
+    biases = (evidence.biases or ()) if below and not settings.bias else ()
+    biases = biases if any(biases) else ()
     layer = LastLayer(
         views,
         evidence.encoder,
         evidence.predictor,
         evidence.target_encoder if lagging else None,
         below,
+        biases,
+        (features.context_mean, features.target_mean) if biases else None,
     )
     run = RunSettings(
         weight_decay=rates.decay,

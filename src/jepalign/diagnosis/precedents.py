@@ -13,8 +13,9 @@ from jepalign.linear_models.forecast.intervals import conformal, rank_range
 from jepalign.measurements import load
 
 LEVEL = 0.95
-Way = Literal["moving", "flow", "static"]
+Way = Literal["affine", "moving", "flow", "static"]
 WAYS: Mapping[Way, str] = {
+    "affine": "the flow with features that layers and their biases move",
     "moving": "the flow with features that move",
     "flow": "the flow with features that stay",
     "static": "thresholds alone",
@@ -31,8 +32,8 @@ class Precedent:
         It holds the end of a training that is one more of these, and says nothing sure of one that is not.
     level : float
         0.95.
-    method : {"moving", "flow", "static"}
-        How these were told, as the diagnosis is.
+    method : {"affine", "moving", "flow", "static"}
+        How these were told: as the diagnosis is, or, where none of them was told with biases, with features that move without.
     trainings, architectures : int
         How many there are.
     fraction : float
@@ -75,6 +76,7 @@ def precedent(rank: int, width: int, method: Way, fraction: float | None) -> Pre
     if known is None:
         return None
     fractions, errors, architectures = known
+    method = method if method in errors else "moving"
     at = 0 if fraction is None else max(int(np.searchsorted(fractions, fraction + 1e-9)) - 1, 0)
     mine = errors[method][:, at]
     low, high = rank_range(rank, conformal(mine, level=LEVEL), width)
@@ -83,12 +85,16 @@ def precedent(rank: int, width: int, method: Way, fraction: float | None) -> Pre
 
 @functools.cache
 def _errors() -> tuple[Array, Mapping[str, Array], int] | None:
-    """Return the fractions (3,), by way survived less told rank as shares of the width (N, 3), and how many architectures they are of."""
+    """Return the fractions (3,), by way survived less told rank as shares of the width (N, 3), and how many architectures they are of.
+
+    A measurement may know nothing of biases.
+    """
     try:
         arrays = load("forecast").arrays
         alive = arrays["survived"] > 0
         fine = arrays["diverged"] == 0
-        share = {way: (alive.sum(-1)[..., None] - (arrays[way] > 0).sum(-1))[fine] / alive.shape[-1] for way in WAYS}
+        ways = [way for way in WAYS if way != "affine" or way in arrays]
+        share = {way: (alive.sum(-1)[..., None] - (arrays[way] > 0).sum(-1))[fine] / alive.shape[-1] for way in ways}
         return arrays["fraction"], share, int(fine.any(1).sum())
     except (InputError, KeyError):
         return None

@@ -20,7 +20,9 @@ EXTRA_MEANS = (
 )
 # inputs/‖θ‖² of the layers below the last, first to last, none if nothing is trained below: jepalign.linear_models.forecast.layer_rate.
 BELOW = "below"
-NAMES = frozenset((*EMBEDDINGS, *FEATURES, *WEIGHTS, *MEANS, *FEATURE_MEANS, *EXTRA_MEANS, BELOW, "step"))
+# ‖∂E h/∂b‖²/h of their biases, 0 for none: jepalign.linear_models.forecast.LastLayer.
+BIASES = "biases"
+NAMES = frozenset((*EMBEDDINGS, *FEATURES, *WEIGHTS, *MEANS, *FEATURE_MEANS, *EXTRA_MEANS, BELOW, BIASES, "step"))
 
 WIDEST = (
     8192  # dimensions of an embedding or a feature: their moments, a few times (2k)² numbers, take ten gigabytes then
@@ -170,6 +172,13 @@ def _check_shapes(found: Mapping[str, Stored]) -> None:
         raise InputError("context", f"array of {rows} rows", "must have at least 4")
     if BELOW in found and (len(found[BELOW].shape) != 1 or found[BELOW].shape[0] > DEEPEST):
         raise InputError(BELOW, f"array of shape {found[BELOW].shape}", f"must be a row of at most {DEEPEST} numbers")
+    if BIASES in found:
+        layers = found[BELOW].shape if BELOW in found else None
+        if layers is None or found[BIASES].shape != layers:
+            condition = (
+                "must stand beside below" if layers is None else f"must be {layers[0]} numbers, one for each of below"
+            )
+            raise InputError(BIASES, f"array of shape {found[BIASES].shape}", condition)
     shapes = {"predictor": "kk", "encoder": "kh", "target_encoder": "kh", "count": "", "uniformity": "", "step": ""}
     shapes |= {"context_fourth": "", "correction": ""}
     shapes |= {"prediction_mean": "k", "prediction_moment": "kk", "prediction_context_moment": "kk"}
