@@ -33,7 +33,7 @@ class Precedent:
     level : float
         0.95.
     method : {"affine", "moving", "flow", "static"}
-        How these were told: as the diagnosis is, or, where none of them was told with biases, with features that move without.
+        How these were told, as the diagnosis is.
     trainings, architectures : int
         How many there are.
     fraction : float
@@ -76,7 +76,6 @@ def precedent(rank: int, width: int, method: Way, fraction: float | None) -> Pre
     if known is None:
         return None
     fractions, errors, architectures = known
-    method = method if method in errors else "moving"
     at = 0 if fraction is None else max(int(np.searchsorted(fractions, fraction + 1e-9)) - 1, 0)
     mine = errors[method][:, at]
     low, high = rank_range(rank, conformal(mine, level=LEVEL), width)
@@ -85,16 +84,12 @@ def precedent(rank: int, width: int, method: Way, fraction: float | None) -> Pre
 
 @functools.cache
 def _errors() -> tuple[Array, Mapping[str, Array], int] | None:
-    """Return the fractions (3,), by way survived less told rank as shares of the width (N, 3), and how many architectures they are of.
-
-    A measurement may know nothing of biases.
-    """
+    """Return the fractions (3,), by way survived less told rank as shares of the width (N, 3), and how many architectures they are of."""
     try:
         arrays = load("forecast").arrays
         alive = arrays["survived"] > 0
         fine = arrays["diverged"] == 0
-        ways = [way for way in WAYS if way != "affine" or way in arrays]
-        share = {way: (alive.sum(-1)[..., None] - (arrays[way] > 0).sum(-1))[fine] / alive.shape[-1] for way in ways}
+        share = {way: (alive.sum(-1)[..., None] - (arrays[way] > 0).sum(-1))[fine] / alive.shape[-1] for way in WAYS}
         return arrays["fraction"], share, int(fine.any(1).sum())
-    except (InputError, KeyError):
+    except InputError:
         return None
