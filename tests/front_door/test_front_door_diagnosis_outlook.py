@@ -128,7 +128,11 @@ def test_a_table_of_single_dimensions_does_not_contradict_the_verdict(tmp_path: 
     alone = diagnose(save(tmp_path / "alone.npz", below=np.zeros(0)), flags)
     found = diagnose(save(tmp_path / "below.npz", below=np.array([0.05, 0.05])), flags)
     assert found.outlook.rank < found.outlook.static == alone.outlook.rank
-    head = f"{found.outlook.rank} of 6 dimensions survive by the measured flow, where {alone.outlook.rank} would if each were alone"
+    assert found.outlook.now == 6
+    head = (
+        f"{found.outlook.rank} of 6 dimensions survive by the measured flow, where 6 are alive now and {alone.outlook.rank} would"
+        " survive if each were alone"
+    )
     assert found.verdict.startswith(head)
     assert "decay shrinks their features" in found.verdict
     shown = printed(found)

@@ -231,6 +231,7 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             "surviving_rank_interval": [found.outlook.low, found.outlook.high],
             "surviving_rank_errors": vars(found.outlook.precedent) if found.outlook.precedent else None,
             "surviving_rank_errors_unknown": found.outlook.why_none,
+            "rank_now": found.outlook.now,
             "surviving_rank_static": found.outlook.static,
             "surviving_rank_staying": found.outlook.staying,
             "surviving_rank_method": found.outlook.words,

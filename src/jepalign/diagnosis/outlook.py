@@ -34,6 +34,8 @@ class Outlook:
         How it was told.
     static : int
         By thresholds and basins of single modes.
+    now : int or None
+        Alive now by the measure of the flow; None if it was not integrated.
     staying : int or None
         By the flow on features that stay; None if it was not integrated.
     flow : Forecast or None
@@ -49,6 +51,7 @@ class Outlook:
     high: int
     words: str
     static: int
+    now: int | None
     staying: int | None
     flow: Forecast | None
     precedent: Precedent | None
@@ -100,7 +103,9 @@ def outlook(
         size = table.values.embedding
         alive = [i for i in table.counted(State.UNKNOWN) if size[i] > ALIVE * size[table.counted(State.UNKNOWN)[0]]]
         words = f"dimensions with more than {ALIVE:g} of the largest variance now"
-        return Outlook(len(alive), len(alive), len(alive), words, len(alive), None, None, None, "nothing is forecast")
+        return Outlook(
+            len(alive), len(alive), len(alive), words, len(alive), None, None, None, None, "nothing is forecast"
+        )
     static = len(table.counted(*HELD))
     drawn = _drawn(table, rates)
     low, high = (int(np.round(part)) for part in interval(drawn))
@@ -114,10 +119,11 @@ def outlook(
                 ", as the flow was not integrated: it lacks a predictor, or its fastest mode asks for too many steps"
             )
         told, why = _precedent(static, width, "static", table, settings, rates, step)
-        return Outlook(static, min(low, static), max(high, static), words, static, None, found, told, why)
+        return Outlook(static, min(low, static), max(high, static), words, static, None, None, found, told, why)
     moved = found.moving_rank
-    staying, rank = (
-        max(each - len(table.counted(State.MEAN)), 0) for each in (found.rank, found.rank if moved is None else moved)
+    now, staying, rank = (
+        max(each - len(table.counted(State.MEAN)), 0)
+        for each in (found.rank_now, found.rank, found.rank if moved is None else moved)
     )
     count, biases = len(found.layer.below), bool(found.layer.biases)
     features = f"features that {_layers(count)} below move{'s' if count == 1 else ''}"
@@ -138,7 +144,7 @@ def outlook(
         way = "flow" if evidence.below != () else "moving"
     told, why = _precedent(rank, width, way, table, settings, rates, step)
     low, high = max(min(low + shift, rank), 0), min(max(high + shift, rank), width)
-    return Outlook(rank, low, high, words, static, staying, found, told, why)
+    return Outlook(rank, low, high, words, static, now, staying, found, told, why)
 
 
 def _layers(count: int) -> str:

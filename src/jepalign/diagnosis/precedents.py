@@ -59,6 +59,8 @@ class Precedent:
             told += " (of this one it is not known how far it is)"
         elif self.here < self.fraction:
             told += f" (this one at {self.here:.2g} of its steps, earlier than any of them)"
+        elif self.here > 2 * self.fraction:
+            told += f" (this one at {self.here:.2g} of its steps, later than any of them)"
         return (
             f"{between(self.low, self.high)} with the errors of {self.trainings} trainings of {self.architectures} other architectures,"
             f" small networks under gradient descent, {told} by {WAYS[self.method]}"

@@ -19,7 +19,8 @@ def verdict(table: ModeTable, outlook: Outlook, remedies: Remedies, rates: FlowR
     head += " survives" if outlook.rank == 1 else " survive"
     if not alike:
         # The flow has the last word, and single dimensions do not explain it.
-        head += f" by the measured flow, where {outlook.static} would if each were alone"
+        now = f"{outlook.now} {_is(outlook.now or 0)} alive now"
+        head += f" by the measured flow, where {now} and {outlook.static} would survive if each were alone"
         reasons = _together(outlook)
     text = (
         head
