@@ -45,7 +45,7 @@ SCALES = {
             ((64, 48, 48, 16), "gelu"),
             ((64, 32, 16), "linear"),
         ),
-        # None of these took part in any run before the committed one.
+        # On none of these was anything fitted or chosen.
         held=(
             ((64, 128, 16), "relu"),
             ((64, 80, 40, 16), "tanh"),

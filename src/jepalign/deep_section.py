@@ -57,7 +57,7 @@ def experiments_table(found: Sequence[Measurement]) -> doc.Table:
     changed = [m.name for m in found if m.provenance.get("dirty")]
     caption = (
         "The experiments on trained networks. Criteria were fixed before the committed run; some rows of *hybrid*, *i-jepa* and *lejepa*"
-        " were settled after earlier runs, and so was the rule of *forecast*, judged on architectures that none had used. False"
+        " were settled after earlier runs, and so was the rule of *forecast*, judged on architectures that it was not chosen on. False"
         " versions put to the same test count"
         " among them, and hold if they are refused. Each is stored as `NAME.npz` with `NAME.json`, was made by"
         f" `jepalign simulate NAME --scale paper` on {devices}, and is repeated by it."

@@ -40,8 +40,8 @@ def forecast_table(measured: Measurement) -> doc.Table:
     held = int((arrays["held"] == 1).sum())
     header = ("told by", *(f"AUROC at {part}" for part in percent), *(f"rank error at {part}" for part in percent))
     caption = (
-        f"Which dimensions are alive at the end of a training, told at a share of it: {len(alive)} trainings of {held} architectures to"
-        f" which nothing was fitted and which no run before had used. The error is in dimensions of {alive.shape[1]}; the last four rows"
+        f"Which dimensions are alive at the end of a training, told at a share of it: {len(alive)} trainings of {held} architectures on"
+        f" which nothing was fitted or chosen. The error is in dimensions of {alive.shape[1]}; the last four rows"
         f" know no theory. Trainings that diverged are left out ({int(arrays['diverged'][arrays['held'] == 1].sum())}). From"
         f" `{measured.name}.npz`."
     )
