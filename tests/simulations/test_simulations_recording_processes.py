@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from simulations_processes import leave
 from torch import Tensor, distributed, nn
 from torch import multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
@@ -68,7 +69,7 @@ def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
     torch.save(train(f"{folder}/two", rank, WORLD), f"{folder}/seen{rank}.pt")
-    distributed.destroy_process_group()
+    leave(folder, rank, WORLD)
 
 
 def uniformity(batches: list[Tensor]) -> float:

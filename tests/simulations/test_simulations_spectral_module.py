@@ -14,6 +14,7 @@ import torch.distributed
 import torch.multiprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulations_processes import leave
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -225,32 +226,22 @@ def _half(rank: int, meeting: str, out: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=timedelta(minutes=2)
     )
-    try:
-        views = heavy_tailed_views(5)
-        encoder = DistributedDataParallel(encoder_for(views))
-        module = SpectralPredictorModule(WIDTH, "gaussian-infonce", averaging=0.2).double()
-        half = slice(30 * rank, 30 * rank + 30)
-        for step in range(2):
-            encoder.zero_grad()
-            both = encoder(torch.cat((views.x[half], views.y[half])) * (1 + step))
-            module.loss(*both.chunk(2)).backward()
-        parts = [p.grad for p in encoder.parameters() if p.grad is not None]
-        torch.save({"moment": module.moment, "gradient": parts}, f"{out}/{rank}.pt")
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def _other_half(_index: int, meeting: str, out: str) -> None:
-    _half(1, meeting, out)
+    views = heavy_tailed_views(5)
+    encoder = DistributedDataParallel(encoder_for(views))
+    module = SpectralPredictorModule(WIDTH, "gaussian-infonce", averaging=0.2).double()
+    half = slice(30 * rank, 30 * rank + 30)
+    for step in range(2):
+        encoder.zero_grad()
+        both = encoder(torch.cat((views.x[half], views.y[half])) * (1 + step))
+        module.loss(*both.chunk(2)).backward()
+    parts = [p.grad for p in encoder.parameters() if p.grad is not None]
+    torch.save({"moment": module.moment, "gradient": parts}, f"{out}/{rank}.pt")
+    leave(out, rank, 2)
 
 
 def test_two_processes_have_the_predictor_and_the_force_of_one(tmp_path: Path) -> None:
     places = str(tmp_path / "meeting"), str(tmp_path)
-    other = torch.multiprocessing.spawn(_other_half, places, nprocs=1, join=False)  # pyright: ignore[reportPrivateImportUsage]
-    _half(0, *places)
-    assert other is not None
-    while not other.join():
-        pass
+    torch.multiprocessing.spawn(_half, places, nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
     views = heavy_tailed_views(5)
     encoder = encoder_for(views)
     module = SpectralPredictorModule(WIDTH, "gaussian-infonce", averaging=0.2).double()
