@@ -13,8 +13,15 @@ from jepalign.linear_models.dictionary import SpectralPredictor
 from jepalign.simulations.encoders import MLP
 
 UNIT = 2.0**-53
-# sup |φ'| of the activations: tanh, ReLU and the identity do not stretch; GELU's slope peaks at 1.1289 (x = √2).
-SLOPES: dict[type[nn.Module], float] = {nn.Tanh: 1.0, nn.ReLU: 1.0, nn.Identity: 1.0, nn.GELU: 1.13}
+# sup |φ'| of the activations: tanh, ReLU, ELU and the identity do not stretch; GELU's slope peaks at 1.1289 (x = √2), SiLU's at 1.0998.
+SLOPES: dict[type[nn.Module], float] = {
+    nn.Tanh: 1.0,
+    nn.ReLU: 1.0,
+    nn.ELU: 1.0,
+    nn.Identity: 1.0,
+    nn.GELU: 1.13,
+    nn.SiLU: 1.1,
+}
 
 
 def linear_layers(encoder: MLP) -> list[nn.Linear]:

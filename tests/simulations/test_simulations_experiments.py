@@ -115,7 +115,8 @@ def test_committed_results_are_of_paper_scale_and_a_clean_commit(name: str) -> N
     assert len(found.provenance["commit"]) == 40
     # A failure may be committed, but not a verdict that its error does not bear out.
     for row in found.rows:
-        if "diverged" in row["architecture"]:
+        # Of an ensemble those that diverged may be left out, which the row says.
+        if "diverged" in row["architecture"] and "left out" not in row["architecture"]:
             assert row["verdict"] == "fails"
             continue
         bound = row["error"] >= 1e3 if "control" in row["experiment"] else row["error"] <= 1

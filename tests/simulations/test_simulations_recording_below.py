@@ -212,5 +212,5 @@ def test_rates_of_the_layers_below_tell_the_end_of_a_deep_run(tmp_path: Path) ->
     assert found.outlook.precedent is not None
     assert found.outlook.precedent.low <= alive <= found.outlook.precedent.high
     data = as_json(found)
-    assert data["surviving_rank_errors"]["method"] == "moving"
+    assert data["surviving_rank_errors"]["method"] == "affine"
     assert data["surviving_rank_errors"]["fraction"] == pytest.approx(0.1)
