@@ -39,8 +39,8 @@ details.proof { margin: .6rem 0 1rem; padding-left: 1rem; border-left: 1px solid
 details.proof > summary { cursor: pointer; font-size: .88rem; color: var(--accent); }
 table { border-collapse: collapse; width: 100%; font-size: .8rem; line-height: 1.4; }
 th { text-align: left; font-weight: 650; border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--rule); }
-th, td { padding: .3rem .5rem .3rem 0; vertical-align: top; }
-td { border-bottom: 1px solid #eef1f4; overflow-wrap: anywhere; min-width: 4.2rem; }
+th, td { padding: .3rem .45rem .3rem 0; vertical-align: top; }
+td { border-bottom: 1px solid #eef1f4; overflow-wrap: break-word; min-width: 3rem; }
 table.wide { min-width: 38rem; }
 figure { margin: 1.8rem 0; }
 figure img { width: 100%; height: auto; }
