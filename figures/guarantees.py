@@ -77,7 +77,7 @@ class Guarantees(FromMeasurements):
             rf"${numbers['gapless']:.0f}$ instances whose gap is closed, for which it says nothing. Top right: the largest angle "
             r"between the subspace that a linear encoder learns and the leading canonical one, measured on views of "
             r"two spectra; bars: the bound of the criterion. Bottom: what a linear probe leaves of each latent, predicted (bars; "
-            r"$1 - \rho$ for those kept and 1 for others, proved for linear encoders) and measured on held-out samples, for "
+            r"$1 - \rho$ for those kept and 1 for those lost, proved for linear encoders) and measured on held-out samples, for "
             r"linear encoders and for tanh networks on views with negative $\rho$, where it is the computed forecast "
             rf"$1 - |\rho|$. Within the criterion: ${numbers['angle, hold']:.0f}$ of ${numbers['angle']:.0f}$ angles, "
             rf"${numbers['probe, hold']:.0f}$ of ${numbers['probe']:.0f}$ linear encoders and "
